@@ -1,0 +1,161 @@
+"""The control DB: SQLAlchemy on SQLite today, PostgreSQL later; SQL is kept portable.
+
+One process opens the file (lock file beside it). Writes go through one engine that begins with
+BEGIN IMMEDIATE and are serialised in the process, so a read-then-write can never lose an update;
+reads use a second engine that is query_only. Domain stores receive the session; services own the
+transaction.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+from haechi.errors import Conflict, Text
+
+NAMING: Final = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+# Deep JSON is read with .as_string() so that both dialects agree.
+Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """Aware UTC datetimes. SQLite would silently store naive local numbers otherwise."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive datetime for the control DB")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        del dialect
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables of the control DB; migrations are compared against this metadata."""
+
+    metadata = sa.MetaData(naming_convention=NAMING)
+
+
+class AlreadyServed(Conflict):
+    code = "core.data_dir_in_use"
+    detail = Text(
+        "데이터 폴더 {path}을(를) 다른 haechi 프로세스(pid {pid})가 사용 중입니다.",
+        "The data folder {path} is in use by another haechi process (pid {pid}).",
+    )
+    remedy = Text(
+        "그 프로세스를 먼저 끝내거나 다른 --data-dir을 지정하세요.",
+        "Stop that process first, or give another --data-dir.",
+    )
+
+
+class ProcessLock:
+    """One process per data folder; the kernel frees it when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = os.read(fd, 32).decode().strip() or "?"
+            os.close(fd)
+            raise AlreadyServed(path=str(self._path.parent), pid=pid) from error
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+        self._fd = fd
+
+    def release(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+class Database:
+    """`write()` and `read()` give a session inside a transaction; leaving commits or rolls back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        url = f"sqlite+aiosqlite:///{path}"
+        self._writer = create_async_engine(url, pool_size=1, max_overflow=0)
+        self._reader = create_async_engine(url, pool_size=4, max_overflow=4)
+        self._write_lock = asyncio.Lock()
+        _prepare(self._writer, begin="BEGIN IMMEDIATE", query_only=False)
+        _prepare(self._reader, begin="BEGIN", query_only=True)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The writing engine, for migrations only."""
+        return self._writer
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """One transaction at a time; keep it short and await nothing slow inside."""
+        async with (
+            self._write_lock,
+            AsyncSession(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        async with (
+            AsyncSession(self._reader, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    async def create_all(self) -> None:
+        """Create every table without migrations: for tests only."""
+        async with self._writer.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+
+    async def close(self) -> None:
+        await self._reader.dispose()
+        await self._writer.dispose()
+
+
+def _prepare(engine: AsyncEngine, *, begin: str, query_only: bool) -> None:
+    def on_connect(connection: Any, record: Any) -> None:
+        del record
+        connection.isolation_level = None  # the begin event below decides, not the driver
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA busy_timeout=5000")
+        cursor.execute(f"PRAGMA query_only={'ON' if query_only else 'OFF'}")
+        cursor.close()
+
+    def on_begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    sa.event.listen(engine.sync_engine, "connect", on_connect)
+    sa.event.listen(engine.sync_engine, "begin", on_begin)

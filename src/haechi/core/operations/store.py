@@ -1,0 +1,155 @@
+"""The table of operations. One active operation per subject: a partial unique index decides."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from haechi.core.db import Base, Json, UtcDateTime
+from haechi.core.operations.model import ACTIVE, Operation, State
+from haechi.core.pages import Page, decode_cursor, page_of
+from haechi.errors import Busy, ObjectNotFound
+
+_ACTIVE_SQL = sa.text("state IN ('queued', 'running', 'cancelling')")
+
+
+class OperationRow(Base):
+    __tablename__ = "operations"
+    __table_args__ = (
+        sa.Index(
+            "uq_operations_active_subject",
+            "subject",
+            unique=True,
+            sqlite_where=_ACTIVE_SQL,
+            postgresql_where=_ACTIVE_SQL,
+        ),
+        sa.Index("ix_operations_created_at_id", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(64))
+    subject: Mapped[str] = mapped_column(sa.String(128), index=True)
+    state: Mapped[str] = mapped_column(sa.String(16), index=True)
+    step: Mapped[str | None] = mapped_column(sa.String(64))
+    done: Mapped[list[str]] = mapped_column(Json)
+    ctx: Mapped[dict[str, Any]] = mapped_column(Json)
+    progress_ratio: Mapped[float | None]
+    progress_text: Mapped[str] = mapped_column(sa.String(200))
+    error: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    requested_by: Mapped[str] = mapped_column(sa.String(128))
+    parent_id: Mapped[str | None] = mapped_column(sa.String(32), index=True)
+    attempts: Mapped[int]
+    release: Mapped[str] = mapped_column(sa.String(32))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+def to_operation(row: OperationRow) -> Operation:
+    return Operation(
+        id=row.id,
+        kind=row.kind,
+        subject=row.subject,
+        state=State(row.state),
+        step=row.step,
+        done=list(row.done),
+        ctx=dict(row.ctx),
+        progress_ratio=row.progress_ratio,
+        progress_text=row.progress_text,
+        error=row.error,
+        requested_by=row.requested_by,
+        parent_id=row.parent_id,
+        attempts=row.attempts,
+        release=row.release,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
+
+
+async def add(tx: AsyncSession, operation: Operation) -> None:
+    """Insert; raises Busy naming the holder where the subject is taken."""
+    values = {name: getattr(operation, name) for name in Operation.__slots__}
+    tx.add(OperationRow(**{**values, "state": operation.state.value}))
+    try:
+        await tx.flush()
+    except IntegrityError as error:
+        await tx.rollback()
+        holder = await active_on(tx, operation.subject)
+        if holder is None:
+            raise
+        raise Busy(subject=operation.subject, operation_id=holder.id, kind=holder.kind) from error
+
+
+async def active_on(tx: AsyncSession, subject: str) -> Operation | None:
+    row = await tx.scalar(
+        sa.select(OperationRow).where(
+            OperationRow.subject == subject, OperationRow.state.in_(ACTIVE)
+        )
+    )
+    return None if row is None else to_operation(row)
+
+
+async def get(tx: AsyncSession, operation_id: str) -> Operation:
+    row = await tx.get(OperationRow, operation_id)
+    if row is None:
+        raise ObjectNotFound(kind="operation", id=operation_id)
+    return to_operation(row)
+
+
+async def update(tx: AsyncSession, operation_id: str, **values: Any) -> None:
+    await tx.execute(
+        sa.update(OperationRow).where(OperationRow.id == operation_id).values(**values)
+    )
+
+
+async def active(tx: AsyncSession) -> list[Operation]:
+    rows = await tx.scalars(
+        sa.select(OperationRow)
+        .where(OperationRow.state.in_(ACTIVE))
+        .order_by(OperationRow.created_at)
+    )
+    return [to_operation(row) for row in rows]
+
+
+async def find(
+    tx: AsyncSession,
+    *,
+    subject: str | None,
+    state: State | None,
+    parent_id: str | None,
+    limit: int,
+    cursor: str | None,
+) -> Page[Operation]:
+    """Newest first."""
+    query = sa.select(OperationRow).order_by(OperationRow.created_at.desc(), OperationRow.id.desc())
+    if subject:
+        query = query.where(OperationRow.subject == subject)
+    if state:
+        query = query.where(OperationRow.state == state)
+    if parent_id:
+        query = query.where(OperationRow.parent_id == parent_id)
+    after = decode_cursor(cursor, 2)
+    if after:
+        at = datetime.fromisoformat(after[0])
+        query = query.where(
+            sa.or_(
+                OperationRow.created_at < at,
+                sa.and_(OperationRow.created_at == at, OperationRow.id < after[1]),
+            )
+        )
+    rows = (await tx.scalars(query.limit(limit + 1))).all()
+    return page_of(
+        [to_operation(row) for row in rows], limit, lambda o: (o.created_at.isoformat(), o.id)
+    )
+
+
+async def ended_before(tx: AsyncSession, at: datetime) -> list[str]:
+    return list(await tx.scalars(sa.select(OperationRow.id).where(OperationRow.ended_at < at)))
+
+
+async def delete(tx: AsyncSession, ids: list[str]) -> None:
+    await tx.execute(sa.delete(OperationRow).where(OperationRow.id.in_(ids)))

@@ -1,0 +1,73 @@
+"""Supervised tasks: every background coroutine has a name, an owner and a logged end.
+
+A naked task can die unseen or be garbage-collected half-way. `Tasks` holds them, logs an
+unexpected end with its traceback, restarts the ones that must live for ever, and ends all of
+them at shutdown.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Tasks:
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` in the background; an exception is logged when nobody awaits it."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work, name=f"{self._owner}:{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def forever(
+        self,
+        name: str,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        retry_s: float = 1.0,
+        max_retry_s: float = 30.0,
+    ) -> None:
+        """Run `work` again and again: it should never return; when it fails, it starts anew."""
+
+        async def keep() -> None:
+            delay_s = retry_s
+            loop = asyncio.get_running_loop()
+            while True:
+                started = loop.time()
+                try:
+                    await work()
+                    log.warning("task %s:%s ended and is started again", self._owner, name)
+                except Exception:
+                    log.exception("task %s:%s failed and is started again", self._owner, name)
+                if loop.time() - started > max_retry_s:
+                    delay_s = retry_s
+                await asyncio.sleep(delay_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+                delay_s = min(delay_s * 2, max_retry_s)
+
+        _ = self.spawn(name, keep())
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("task %s failed", task.get_name(), exc_info=error)
+
+    async def close(self) -> None:
+        """Cancel everything and wait until it has really ended."""
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

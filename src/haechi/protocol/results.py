@@ -1,0 +1,85 @@
+"""Result: one frame looked at by one AI on one camera (CONTRACTS 2)."""
+
+import math
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+MAX_BATCH: Final = 1000
+MAX_ATTRIBUTES_BYTES: Final = 4096
+BOX_TOLERANCE: Final = 0.01
+
+ShortText = Annotated[str, Meta(min_length=1, max_length=128)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+
+
+class DetectedObject(
+    Struct, omit_defaults=True, rename={"class_": "class"}, forbid_unknown_fields=True
+):
+    """`box` is [x, y, w, h], normalised 0-1, origin top left."""
+
+    box: tuple[float, float, float, float]
+    class_: ShortText
+    class_prob: Probability
+    track: str | int | None = None
+
+
+class Result(Struct, omit_defaults=True, rename={"class_": "class"}):
+    """As an AI or an agent sends it. Neither class nor objects: "looked, saw nothing".
+
+    Unknown fields are ignored (older and newer SDKs); identities in `claimed` are only shown.
+    """
+
+    instance: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    seq: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    camera_id: Annotated[str, Meta(max_length=64)] | None = None
+    assignment_id: Annotated[str, Meta(max_length=64)] | None = None
+    epoch: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    captured_at: Annotated[str, Meta(max_length=40)] | None = None
+    class_: ShortText | None = None
+    class_prob: Probability | None = None
+    objects: Annotated[list[DetectedObject], Meta(max_length=500)] = []
+    took_ms: Annotated[float, Meta(ge=0, le=3.6e6)] | None = None
+    attributes: dict[str, str | int | float | bool | None] = {}
+    claimed: dict[str, str] = {}
+
+
+class AgentResult(Struct, omit_defaults=True):
+    """A row of the agent's queue on its way to the server: the result plus what the agent knows.
+
+    `received_ms` is the agent's wall clock; with `boot_id` and `monotonic_ms` the server maps it
+    where the clock was wrong (CONTRACTS 3).
+    """
+
+    result: Result
+    deployment_id: str
+    received_ms: int
+    monotonic_ms: int
+    boot_id: str
+    captured_ms: int | None = None
+    """`captured_at` parsed; None where the AI gave none or nonsense (then arrival counts)."""
+
+
+def problem_of(result: Result) -> str | None:
+    """What is wrong with a decoded result beyond its types, in English; None where it is good."""
+    if (result.class_ is None) != (result.class_prob is None):
+        return "class and class_prob belong together"
+    for index, found in enumerate(result.objects):
+        if not all(map(math.isfinite, found.box)):
+            return f"objects[{index}].box is not finite"
+        x, y, w, h = found.box
+        low, high = -BOX_TOLERANCE, 1 + BOX_TOLERANCE
+        if w < 0 or h < 0 or x < low or y < low or x + w > high or y + h > high:
+            return f"objects[{index}].box lies outside the frame"
+    for key, value in result.attributes.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"attributes.{key} is not finite"
+    if result.attributes and len(msgspec.json.encode(result.attributes)) > MAX_ATTRIBUTES_BYTES:
+        return f"attributes are larger than {MAX_ATTRIBUTES_BYTES} bytes"
+    return None
+
+
+def is_empty(result: Result) -> bool:
+    """True for "looked, saw nothing"."""
+    return result.class_ is None and not result.objects

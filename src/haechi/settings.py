@@ -1,0 +1,261 @@
+"""Settings: flag > environment > TOML file > changed in the dashboard > default (CONTRACTS 1).
+
+One nested model; the docstring after a field is its description in the reference page. `Loaded`
+remembers where each value came from, for `haechi settings show`. Knows no domain: a domain gets
+the section it needs.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from haechi.errors import Invalid, Text
+
+ENV_PREFIX: Final = "HAECHI_"
+Origin = Literal["flag", "environment", "file", "dashboard", "default"]
+
+
+class BadSettings(Invalid):
+    code = "settings.invalid"
+    detail = Text("설정 값이 올바르지 않습니다: {problems}", "A setting is not valid: {problems}")
+    remedy = Text(
+        "'haechi settings show'와 설정 문서를 참고해 고치세요.",
+        "Correct it; `haechi settings show` and the settings reference help.",
+    )
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ServerSettings(_Section):
+    listen: str = "127.0.0.1:8420"
+    """HOST:PORT of dashboard and API."""
+    data_dir: Path = Path("haechi-data")
+    """Folder of databases, packages, logs, registry and keys."""
+    tls: Literal["auto", "on", "off"] = "auto"
+    """HTTPS by the site CA; `auto` leaves it off on loopback only."""
+    language: Literal["ko", "en"] = "ko"
+    """Language for callers that ask for none."""
+    timezone: str = "Asia/Seoul"
+    """Zone in which the site's times are shown."""
+    allowed_origins: list[str] = []
+    """Further origins whose pages may call the API with a session (behind a reverse proxy)."""
+
+
+class AgentsSettings(_Section):
+    listen: str = "127.0.0.1:8421"
+    """HOST:PORT where agents call in; always TLS by the site CA."""
+    address: str = ""
+    """HOST:PORT that agents are told to call; empty: as `listen`."""
+    silent_after_s: Annotated[float, Field(gt=0)] = 3.0
+    """No word for so long: shown as silent."""
+    dead_after_s: Annotated[float, Field(gt=0)] = 8.0
+    """No word for so long: dead, its work may move."""
+
+
+class RegistrySettings(_Section):
+    listen: str = "127.0.0.1:8425"
+    """HOST:PORT of the site registry, a supervised child; always TLS by the site CA."""
+    address: str = ""
+    """HOST:PORT by which devices reach it; empty: as `listen`."""
+    binary: str = "docker-registry"
+    """The registry program (Debian's docker-registry)."""
+    config_home: Path = Path("/etc/docker")
+    """Where Docker looks for `certs.d` on this machine."""
+
+
+class PackagesSettings(_Section):
+    max_upload_bytes: Annotated[int, Field(gt=0)] = 2 * 1024**3
+    """Largest zip that may be uploaded."""
+    max_unpacked_bytes: Annotated[int, Field(gt=0)] = 8 * 1024**3
+    """Largest sum of unpacked files."""
+    max_files: Annotated[int, Field(gt=0)] = 50_000
+    """Most entries in a zip."""
+    min_free_bytes: Annotated[int, Field(ge=0)] = 1024**3
+    """Disk space that uploads and builds must leave free."""
+
+
+class BuildsSettings(_Section):
+    docker_socket: str = "/var/run/docker.sock"
+    """The Docker Engine that builds on the server; an address `unix path`."""
+    timeout_s: Annotated[float, Field(gt=0)] = 1800
+    """A build that takes longer is stopped."""
+    parallel: Annotated[int, Field(ge=1)] = 1
+    """Builds at once."""
+    memory_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3
+    """Memory limit of a build step."""
+    max_log_bytes: Annotated[int, Field(gt=0)] = 16 * 1024**2
+    """A build log is cut at this size."""
+    max_image_bytes: Annotated[int, Field(gt=0)] = 12 * 1024**3
+    """A larger image is refused."""
+    pip_index_url: str = ""
+    """Python package index for `pip install` inside builds (mirror of the site)."""
+    ca_file: Path | None = None
+    """CA certificates for builds, given as PIP_CERT, SSL_CERT_FILE and REQUESTS_CA_BUNDLE."""
+    proxy: str = ""
+    """HTTP proxy for builds."""
+    network: str = "default"
+    """Docker network mode of build steps; `none` forbids all traffic."""
+    foreign_platforms: Literal["refuse", "qemu"] = "refuse"
+    """Builds for another platform than the builder's: refuse, or run under qemu-user-static."""
+
+
+class ResultsSettings(_Section):
+    retention_days: Annotated[float, Field(gt=0)] = 30
+    """Results older than this are deleted."""
+    max_queue_rows: Annotated[int, Field(gt=0)] = 200_000
+    """Rows accepted but not yet committed, before callers get 503."""
+
+
+class MetricsSettings(_Section):
+    raw_hours: Annotated[float, Field(gt=0)] = 48
+    """One-second samples are kept for so long."""
+    minute_days: Annotated[float, Field(gt=0)] = 30
+    """One-minute rollups are kept for so long."""
+    hour_days: Annotated[float, Field(gt=0)] = 730
+    """One-hour rollups are kept for so long."""
+
+
+class OperationsSettings(_Section):
+    retention_days: Annotated[float, Field(gt=0)] = 90
+    """Ended operations and their logs are kept for so long."""
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """What the server writes to its log."""
+    format: Literal["text", "json"] = "text"
+    """One JSON object a line, or text for people."""
+
+
+class AuthSettings(_Section):
+    session_hours: Annotated[float, Field(gt=0)] = 12
+    """A browser session ends after so long without use."""
+    max_failures: Annotated[int, Field(gt=0)] = 10
+    """Failed log-ins per name or address within five minutes before 429."""
+
+
+class Settings(_Section):
+    """Everything an operator may set; the sections are handed to the parts that need them."""
+
+    server: ServerSettings = ServerSettings()
+    agents: AgentsSettings = AgentsSettings()
+    registry: RegistrySettings = RegistrySettings()
+    packages: PackagesSettings = PackagesSettings()
+    builds: BuildsSettings = BuildsSettings()
+    results: ResultsSettings = ResultsSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    operations: OperationsSettings = OperationsSettings()
+    auth: AuthSettings = AuthSettings()
+    log: LogSettings = LogSettings()
+
+
+DASHBOARD_KEYS: Final = frozenset(
+    {
+        "server.language",
+        "server.timezone",
+        "agents.silent_after_s",
+        "agents.dead_after_s",
+        "packages.max_upload_bytes",
+        "builds.timeout_s",
+        "builds.pip_index_url",
+        "builds.proxy",
+        "builds.foreign_platforms",
+        "results.retention_days",
+        "metrics.raw_hours",
+        "metrics.minute_days",
+        "metrics.hour_days",
+        "operations.retention_days",
+    }
+)
+"""What may be changed in the dashboard; taken up at the next start, or live where said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    settings: Settings
+    origins: dict[str, Origin]
+    """Dotted key → where its value came from; keys at their default are not listed."""
+
+    def rows(self) -> Iterator[tuple[str, Any, Origin, str]]:
+        """(dotted key, value, origin, description) of every setting, in order."""
+        for section_name, section_field in Settings.model_fields.items():
+            del section_field
+            section: BaseModel = getattr(self.settings, section_name)
+            for name, field in type(section).model_fields.items():
+                key = f"{section_name}.{name}"
+                origin = self.origins.get(key, "default")
+                yield key, getattr(section, name), origin, field.description or ""
+
+
+def load(
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+    dashboard: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Merge the layers. Raises BadSettings naming every wrong key."""
+    layers: list[tuple[Origin, dict[str, Any]]] = [
+        ("dashboard", dict(dashboard or {})),
+        ("file", _from_file(file) if file else {}),
+        ("environment", _from_environment(os.environ if environment is None else environment)),
+        ("flag", {key: value for key, value in (flags or {}).items() if value is not None}),
+    ]
+    nested: dict[str, dict[str, Any]] = {}
+    origins: dict[str, Origin] = {}
+    for origin, values in layers:
+        for key, value in values.items():
+            section, _, name = key.partition(".")
+            nested.setdefault(section, {})[name] = value
+            origins[key] = origin
+    try:
+        settings = Settings.model_validate(nested)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
+        )
+        raise BadSettings(problems=problems) from error
+    return Loaded(settings, origins)
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """`HAECHI_SECTION__KEY`; JSON where it parses as a list, object, number or boolean."""
+    values: dict[str, Any] = {}
+    for name, text in environment.items():
+        if not name.startswith(ENV_PREFIX) or "__" not in name:
+            continue
+        section, _, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        values[f"{section}.{key}"] = _parse(section, key, text)
+    return values
+
+
+def _parse(section: str, key: str, text: str) -> Any:
+    model = Settings.model_fields.get(section)
+    inner = model.annotation.model_fields.get(key) if model and model.annotation else None
+    if inner is not None and inner.annotation in {str, Path}:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(problems=f"{path}: {error}") from error
+    values: dict[str, Any] = {}
+    for section, content in document.items():
+        if not isinstance(content, dict):
+            raise BadSettings(problems=f"{path}: '{section}' must be a [section]")
+        values |= {f"{section}.{key}": value for key, value in content.items()}
+    return values

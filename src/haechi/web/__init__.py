@@ -1,0 +1,1 @@
+"""ASGI application: error handler, access enforcement, stream, static files, fast ingest path."""
