@@ -7,7 +7,7 @@ as new optional fields.
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from haechi.protocol.assignments import Assignment, Stream
 
@@ -143,5 +143,5 @@ class ObservedState(Struct, omit_defaults=True):
     deployments: list[ContainerStatus] = []
     assignments: list[str] = []
     """Ids handed to AIs."""
-    media: MediaStatus = MediaStatus()
+    media: MediaStatus = field(default_factory=MediaStatus)
     addresses: list[str] = []
