@@ -1,75 +1,111 @@
 """In-process publish and subscribe by topic; at most once.
 
-Whatever must not be lost is in a database before it is published here. Subscribers that fall
-behind lose the oldest messages and are told so (`lagged`), so one slow reader cannot hold the
-memory of the server.
+Whatever must not be lost is in a database before it is published here. A reader that falls behind
+is thinned: samples go first and silently (a newer one replaces them), anything else is counted
+and the reader is told (`lagged`), so one slow reader cannot hold the memory of the server.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+THINNED: Final = "samples:"
 
 
-@dataclass(frozen=True, slots=True)
 class Message:
-    topic: str
-    data: Any
-    at_ms: int
-    cursor: int
+    """`data` is JSON-serialisable; `encoded` is a place for readers to share its encoding."""
+
+    __slots__ = ("at_ms", "cursor", "data", "encoded", "topic")
+
+    def __init__(self, topic: str, data: Any, at_ms: int, cursor: int) -> None:
+        self.topic = topic
+        self.data = data
+        self.at_ms = at_ms
+        self.cursor = cursor
+        self.encoded: bytes | None = None
 
 
 class Subscription:
     """A bounded queue of one reader. Topics may end in `*` to match a prefix."""
 
     def __init__(self, topics: set[str], limit: int) -> None:
-        self.exact = {topic for topic in topics if not topic.endswith("*")}
-        self.prefixes = tuple(topic[:-1] for topic in topics if topic.endswith("*"))
-        self.lost = 0
+        self._exact: set[str] = set()
+        self._prefixes: tuple[str, ...] = ()
+        self._lost = 0
         self._queue: deque[Message] = deque()
         self._limit = limit
         self._ready = asyncio.Event()
+        self.closed = False
+        self.add(topics)
+
+    def add(self, topics: set[str]) -> None:
+        self._exact |= {topic for topic in topics if not topic.endswith("*")}
+        self._prefixes += tuple(topic[:-1] for topic in topics if topic.endswith("*"))
+
+    def remove(self, topics: set[str]) -> None:
+        self._exact -= topics
+        gone = {topic[:-1] for topic in topics if topic.endswith("*")}
+        self._prefixes = tuple(prefix for prefix in self._prefixes if prefix not in gone)
 
     def wants(self, topic: str) -> bool:
-        return topic in self.exact or (bool(self.prefixes) and topic.startswith(self.prefixes))
+        return topic in self._exact or (bool(self._prefixes) and topic.startswith(self._prefixes))
 
     def put(self, message: Message) -> None:
         if len(self._queue) >= self._limit:
-            self._queue.popleft()
-            self.lost += 1
+            self._thin()
         self._queue.append(message)
         self._ready.set()
 
-    async def get(self) -> Message:
+    def _thin(self) -> None:
+        for index, message in enumerate(self._queue):
+            if message.topic.startswith(THINNED):
+                del self._queue[index]
+                return
+        self._queue.popleft()
+        self._lost += 1
+
+    async def get(self) -> Message | None:
+        """The next message, in order; None once the subscription is closed."""
         while not self._queue:
+            if self.closed:
+                return None
             self._ready.clear()
             await self._ready.wait()
         return self._queue.popleft()
 
+    def close(self) -> None:
+        """End the reader after what it has not read yet."""
+        self.closed = True
+        self._ready.set()
+
     def take_lost(self) -> int:
-        lost, self.lost = self.lost, 0
+        """How many messages were lost since the last call."""
+        lost, self._lost = self._lost, 0
         return lost
 
     async def __aiter__(self) -> AsyncIterator[Message]:
-        while True:
-            yield await self.get()
+        while (message := await self.get()) is not None:
+            yield message
 
 
 class Bus:
-    """`history` messages are kept per topic so that a reader can resume from its cursor."""
+    """Keeps the newest messages per topic so that a reader can resume from its cursor.
+
+    Cursors go on rising after a restart: they start at the clock.
+    """
 
     def __init__(self, now_ms: Callable[[], int], *, history: int = 256) -> None:
         self._now_ms = now_ms
-        self._cursor = 0
+        self._cursor = now_ms() * 1000
         self._subscriptions: set[Subscription] = set()
-        self._handlers: dict[str, list[Callable[[Any], None]]] = {}
+        self._handlers: dict[str, list[Callable[[str, Any], None]]] = {}
         self._history: dict[str, deque[Message]] = {}
         self._history_limit = history
 
     def publish(self, topic: str, data: Any, *, keep: bool = True) -> None:
-        """Give `data` (JSON-serialisable) to all who want `topic`; never blocks, never raises."""
+        """Give `data` to all who want `topic`; never blocks."""
         self._cursor += 1
         message = Message(topic, data, self._now_ms(), self._cursor)
         if keep:
@@ -81,11 +117,12 @@ class Bus:
             if subscription.wants(topic):
                 subscription.put(message)
         for handler in self._handlers.get(topic.partition(":")[0], ()):
-            handler(data)
+            handler(topic, data)
 
-    def on(self, topic_kind: str, handler: Callable[[Any], None]) -> None:
-        """Call `handler(data)` for every message whose topic starts with `topic_kind` (before
-        the colon). For wiring between domains: a handler must be quick and must not raise.
+    def on(self, topic_kind: str, handler: Callable[[str, Any], None]) -> None:
+        """Call `handler(topic, data)` for messages whose topic is `topic_kind[:…]`.
+
+        For wiring between domains; a handler is quick and does not raise.
         """
         self._handlers.setdefault(topic_kind, []).append(handler)
 
@@ -96,20 +133,30 @@ class Bus:
         """Follow topics; with `after_cursor`, kept messages later than it come first."""
         subscription = Subscription(topics, limit)
         if after_cursor is not None:
-            missed = [
-                message
-                for topic, kept in self._history.items()
-                if subscription.wants(topic)
-                for message in kept
-                if message.cursor > after_cursor
-            ]
-            for message in sorted(missed, key=lambda message: message.cursor):
-                subscription.put(message)
+            self.replay(subscription, topics, after_cursor)
         self._subscriptions.add(subscription)
         try:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
+
+    def replay(self, subscription: Subscription, topics: set[str], after_cursor: int) -> None:
+        """Put the kept messages of `topics` that are later than the cursor, in order."""
+        wanted = Subscription(topics, 1)
+        missed = [
+            message
+            for topic, kept in self._history.items()
+            if wanted.wants(topic)
+            for message in kept
+            if message.cursor > after_cursor
+        ]
+        for message in sorted(missed, key=lambda message: message.cursor):
+            subscription.put(message)
+
+    def close(self) -> None:
+        """End every reader: the server shuts down."""
+        for subscription in self._subscriptions:
+            subscription.close()
 
     @property
     def cursor(self) -> int:

@@ -1,0 +1,121 @@
+"""Puts routers, guard, error handler, stream and dashboard into one ASGI application.
+
+Knows no domain: `haechi.app` hands the routers in. Requests pass: request id → idempotency →
+(fast ingest | FastAPI: guard → route) → error handler.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.requests import HTTPConnection
+from starlette.responses import FileResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from haechi import __version__
+from haechi.core import ids
+from haechi.core.access import public
+from haechi.core.bus import Bus
+from haechi.errors import AppError, Language
+from haechi.rest import language
+from haechi.web import errors, stream
+
+API_PREFIX = "/api/v1"
+Guard = Callable[[HTTPConnection], Awaitable[None]]
+
+
+def create_api(
+    *,
+    routers: Sequence[APIRouter],
+    root_routers: Sequence[APIRouter],
+    guard: Guard,
+    bus: Bus,
+    default_language: Language,
+    static_dir: Path | None,
+) -> FastAPI:
+    """The FastAPI application: OpenAPI comes from it. `guard` runs before every route."""
+    api = FastAPI(
+        title="haechi",
+        version=__version__,
+        docs_url=None,  # the stock pages load scripts from outside
+        redoc_url=None,
+        openapi_url=None,
+        dependencies=[Depends(guard)],
+        generate_unique_id_function=_operation_id,
+        separate_input_output_schemas=False,
+    )
+    api.state.language = default_language
+    errors.install(api)
+    for router in routers:
+        api.include_router(router, prefix=API_PREFIX)
+    api.include_router(stream.router(bus, _problem), prefix=API_PREFIX)
+    for router in root_routers:
+        api.include_router(router)
+    api.include_router(_own_routes(api))
+    if static_dir is not None and (static_dir / "index.html").exists():
+        api.include_router(_dashboard(static_dir))
+    return api
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _problem(connection: Any, error: AppError) -> dict[str, Any]:
+    return error.problem(language(connection))
+
+
+def _own_routes(api: FastAPI) -> APIRouter:
+    router = APIRouter()
+
+    @router.get(f"{API_PREFIX}/health", tags=["system"])
+    @public
+    async def get_health() -> dict[str, str]:
+        """Whether the server answers, and its version."""
+        return {"status": "ok", "version": __version__}
+
+    @router.get(f"{API_PREFIX}/openapi.json", include_in_schema=False)
+    @public
+    async def get_openapi() -> dict[str, Any]:
+        return api.openapi()
+
+    return router
+
+
+def _dashboard(static_dir: Path) -> APIRouter:
+    """The built dashboard; every unknown path is its page, its own router decides the rest."""
+    router = APIRouter(include_in_schema=False)
+    root = static_dir.resolve()
+
+    @router.get("/{path:path}")
+    @public
+    async def get_page(path: str, request: Request) -> Response:
+        if path.startswith(("api/", "agent/", "metrics")):
+            raise errors.NoSuchRoute(path=request.url.path[:200])
+        file = (root / path).resolve()
+        if path and file.is_relative_to(root) and file.is_file():
+            immutable = path.startswith("assets/")
+            cache = "public, max-age=31536000, immutable" if immutable else "no-cache"
+            return FileResponse(file, headers={"Cache-Control": cache})
+        return FileResponse(root / "index.html", headers={"Cache-Control": "no-cache"})
+
+    return router
+
+
+class Front:
+    """The outermost ASGI app: request ids, and exact-path fast routes beside FastAPI."""
+
+    def __init__(self, api: ASGIApp, fast: dict[tuple[str, str], ASGIApp]) -> None:
+        self._api = api
+        self._fast = fast
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope.setdefault("state", {})["request_id"] = ids.new_id("request")
+            fast = self._fast.get((scope["method"], scope["path"]))
+            if fast is not None:
+                await fast(scope, receive, send)
+                return
+        await self._api(scope, receive, send)

@@ -1,0 +1,125 @@
+"""Runs the listeners (dashboard and API, agents, later interop) in one loop and stops them cleanly.
+
+uvicorn waits for open streams at shutdown; `stopping` is called first so that they end.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import uvicorn
+
+from haechi.errors import Text, Upstream
+
+_GRACE_S: Final = 2
+
+
+class CannotListen(Upstream):
+    code = "web.cannot_listen"
+    detail = Text(
+        "{address}에서 수신할 수 없습니다: {reason}", "Cannot listen on {address}: {reason}"
+    )
+    remedy = Text(
+        "그 포트를 쓰는 프로그램을 끄거나 다른 주소를 지정하세요.",
+        "Stop the program that uses the port, or give another address.",
+    )
+
+
+@dataclass(frozen=True)
+class Listener:
+    """`ssl_context` None: plain HTTP. Protocol classes are uvicorn's unless others are given."""
+
+    app: Any
+    address: str
+    ssl_context: Any = None
+    http: Any = "httptools"
+    ws: Any = "websockets-sansio"
+    ws_max_size: int = 16 * 1024 * 1024
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[V6]:PORT` → (host, port). Raises ValueError."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":PORT" means everywhere
+
+
+def bind(address: str) -> socket.socket:
+    """A listening socket, so that a taken port is found before anything else starts."""
+    try:
+        host, port = split_address(address)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except (OSError, ValueError, OverflowError) as error:
+        raise CannotListen(address=address, reason=str(error)) from error
+    sock.set_inheritable(False)
+    return sock
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # `run` below owns the signals
+
+
+class Servers:
+    """Bind first, then `run()` until a signal or `stop()`."""
+
+    def __init__(self, listeners: list[Listener], stopping: Callable[[], None]) -> None:
+        self._stopping = stopping
+        self._sockets = [bind(listener.address) for listener in listeners]
+        self._servers = [_Server(_config(listener)) for listener in listeners]
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """What was really bound (a port 0 is resolved)."""
+        return [sock.getsockname()[:2] for sock in self._sockets]
+
+    def stop(self) -> None:
+        self._stopping()
+        for server in self._servers:
+            server.should_exit = True
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            await asyncio.gather(
+                *(
+                    server.serve(sockets=[sock])
+                    for server, sock in zip(self._servers, self._sockets, strict=True)
+                )
+            )
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    @property
+    def started(self) -> bool:
+        return all(server.started for server in self._servers)
+
+
+def _config(listener: Listener) -> uvicorn.Config:
+    context = listener.ssl_context
+    return uvicorn.Config(
+        listener.app,
+        http=listener.http,
+        ws=listener.ws,
+        ws_max_size=listener.ws_max_size,
+        ws_ping_interval=None,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        timeout_keep_alive=75,
+        h11_max_incomplete_event_size=64 * 1024,
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
+    )
