@@ -3,7 +3,7 @@
 Every verb is idempotent by deployment id or image digest: the same command sent again after a lost
 answer does nothing twice and answers as the first would have. Every verb may be cancelled
 (`cancel` frame); an answer that is still needed is asked for again with the same arguments. Errors
-are `{code, data}` of an AppError (see `CODES`). Neither side may think of a command as a promise
+are `{code, data}` of an AppError of `haechi.protocol.problems`. Neither side may think of a command as a promise
 that outlives the link: what must hold is in the desired state.
 """
 
@@ -107,8 +107,9 @@ class StartContainer(Struct, omit_defaults=True):
 
 
 class StopContainer(Struct, omit_defaults=True):
-    """SIGTERM, after `grace_s` SIGKILL; stays stopped until `container.start`. The container is
-    kept (logs). Answers ContainerStatus (`absent` where there is none)."""
+    """SIGTERM, after `grace_s` SIGKILL. The container is kept (logs, and to be started again). The
+    server has taken it out of `desired.deployments` before; a later desired state that lists it
+    again starts it. Answers ContainerStatus (`absent` where there is none)."""
 
     deployment_id: str
     grace_s: float = 10.0
@@ -254,28 +255,6 @@ VERBS: Final[dict[str, Verb]] = {
         ENGINE_INFO,
     )
 }
-
-CODES: Final = {
-    "agent.unknown_verb": "verb",
-    "agent.bad_arguments": "verb, problem",
-    "agent.cancelled": "verb",
-    "agent.deadline_passed": "verb",
-    "agent.engine_away": "detail",
-    "agent.engine_failed": "detail",
-    "agent.image_missing": "image",
-    "agent.image_not_found": "image",
-    "agent.registry_unreachable": "address, detail",
-    "agent.registry_refused": "address, detail",
-    "agent.wrong_platform": "image, image_platform, platform",
-    "agent.disk_full": "needed_bytes, free_bytes",
-    "agent.no_container": "deployment_id",
-    "agent.media_away": "detail",
-    "agent.camera_failed": "camera_id, error, detail",
-    "agent.internal": "fault_id",
-}
-"""Codes an agent may answer with and the keys of their data (all text or numbers). The texts are
-declared once, in `haechi.domains.agents.errors`; a code that is not here shows as
-`agent.internal`."""
 
 
 def args_of(verb: Verb, args: dict[str, Any]) -> Any:
