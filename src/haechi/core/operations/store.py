@@ -73,11 +73,10 @@ def to_operation(row: OperationRow) -> Operation:
 async def add(tx: AsyncSession, operation: Operation) -> None:
     """Insert; raises Busy naming the holder where the subject is taken."""
     values = {name: getattr(operation, name) for name in Operation.__slots__}
-    tx.add(OperationRow(**{**values, "state": operation.state.value}))
     try:
-        await tx.flush()
+        async with tx.begin_nested():
+            tx.add(OperationRow(**{**values, "state": operation.state.value}))
     except IntegrityError as error:
-        await tx.rollback()
         holder = await active_on(tx, operation.subject)
         if holder is None:
             raise

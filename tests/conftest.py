@@ -1,0 +1,28 @@
+"""Fixtures every tier may use. The unit tier has no sockets; other tiers reach loopback only."""
+
+from pathlib import Path
+
+import pytest
+import pytest_socket
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        tier = Path(item.fspath).relative_to(ROOT / "tests").parts[0]
+        if tier in {"integration", "contract"}:
+            item.add_marker(pytest.mark.integration)
+        if tier == "e2e":
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets_in_units(request):
+    tier = Path(request.node.fspath).relative_to(ROOT / "tests").parts[0]
+    if tier in {"unit", "golden"}:
+        pytest_socket.disable_socket(allow_unix_socket=True)
+        yield
+        pytest_socket.enable_socket()
+    else:
+        yield

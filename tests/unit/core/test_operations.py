@@ -1,0 +1,280 @@
+"""The promises of core.operations, on a real SQLite file."""
+
+import asyncio
+
+import pytest
+
+from haechi.core.bus import Bus
+from haechi.core.clock import SystemClock
+from haechi.core.db import Database
+from haechi.core.operations import (
+    Definition,
+    Operations,
+    Permanent,
+    State,
+    Step,
+    Temporary,
+)
+from haechi.errors import Busy, Text, TimedOut
+
+T = Text("단계", "step")
+
+
+class Steps:
+    """Records what ran; `fail` maps a step's name to an exception or an event to wait on."""
+
+    def __init__(self):
+        self.calls = []
+        self.behave = {}
+
+    def step(self, name, **kw):
+        async def do(run):
+            self.calls.append(name)
+            what = self.behave.get(name)
+            if isinstance(what, list):
+                what = what.pop(0) if what else None
+            if isinstance(what, Exception):
+                raise what
+            if isinstance(what, asyncio.Event):
+                await what.wait()
+            run.ctx[name] = True
+            run.log(f"did {name}")
+
+        async def undo(run):
+            self.calls.append(f"undo {name}")
+
+        return Step(name, T, do, undo, **kw)
+
+
+@pytest.fixture
+async def db(tmp_path):
+    database = Database(tmp_path / "control.db")
+    await database.create_all()
+    yield database
+    await database.close()
+
+
+def make_engine(db, tmp_path, *definitions):
+    engine = Operations(db, Bus(lambda: 1), SystemClock(), tmp_path / "logs")
+    for definition in definitions:
+        engine.register(definition)
+    return engine
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_steps_run_in_order_and_log_is_kept(db, tmp_path):
+    steps = Steps()
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a"), steps.step("b")]))
+    started = await engine.start("k", "dev-1", {"x": 1}, requested_by="kim")
+    ended = await engine.wait(started.id)
+    assert ended.state == State.SUCCEEDED
+    assert steps.calls == ["a", "b"]
+    assert ended.ctx == {"x": 1, "a": True, "b": True}
+    assert "did b" in engine.log_path(started.id).read_text()
+    await engine.close()
+
+
+async def test_permanent_failure_undoes_in_reverse(db, tmp_path):
+    steps = Steps()
+    steps.behave["b"] = Permanent(TimedOut(what="x", timeout_s=1))
+    engine = make_engine(
+        db, tmp_path, Definition("k", T, [steps.step("a"), steps.step("b"), steps.step("c")])
+    )
+    ended = await engine.wait((await engine.start("k", "s", {}, requested_by="kim")).id)
+    assert ended.state == State.FAILED
+    assert ended.error["code"] == "core.timed_out"
+    assert steps.calls == ["a", "b", "undo b", "undo a"]
+    await engine.close()
+
+
+async def test_temporary_runs_the_step_again(db, tmp_path):
+    steps = Steps()
+    steps.behave["a"] = [Temporary(0, TimedOut(what="x", timeout_s=1)), None]
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a")]))
+    ended = await engine.wait((await engine.start("k", "s", {}, requested_by="kim")).id)
+    assert ended.state == State.SUCCEEDED
+    assert steps.calls == ["a", "a"]
+    await engine.close()
+
+
+async def test_temporary_has_a_limit(db, tmp_path):
+    steps = Steps()
+    steps.behave["a"] = Temporary(0, TimedOut(what="x", timeout_s=1))
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a", temporary_limit=2)]))
+    ended = await engine.wait((await engine.start("k", "s", {}, requested_by="kim")).id)
+    assert ended.state == State.FAILED
+    assert steps.calls == ["a", "a", "a", "undo a"]
+    await engine.close()
+
+
+async def test_subject_is_exclusive_and_the_holder_is_named(db, tmp_path):
+    steps = Steps()
+    steps.behave["a"] = gate = asyncio.Event()
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a")]))
+    first = await engine.start("k", "s", {}, requested_by="kim")
+    with pytest.raises(Busy) as caught:
+        await engine.start("k", "s", {}, requested_by="lee")
+    assert caught.value.data["operation_id"] == first.id
+    gate.set()
+    await engine.wait(first.id)
+    again = await engine.start("k", "s", {}, requested_by="lee")
+    assert (await engine.wait(again.id)).state == State.SUCCEEDED
+    await engine.close()
+
+
+async def test_twenty_starts_at_once_give_one_operation(db, tmp_path):
+    steps = Steps()
+    steps.behave["a"] = gate = asyncio.Event()
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a")]))
+    results = await asyncio.gather(
+        *(engine.start("k", "s", {}, requested_by="kim") for _ in range(20)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, Busy) for result in results) == 19
+    gate.set()
+    await engine.close()
+
+
+async def test_cancel_keeps_the_subject_until_undone(db, tmp_path):
+    steps = Steps()
+    steps.behave["b"] = asyncio.Event()
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a"), steps.step("b")]))
+    operation = await engine.start("k", "s", {}, requested_by="kim")
+    await until(lambda: "b" in steps.calls)
+    assert (await engine.cancel(operation.id)).state == State.CANCELLING
+    ended = await engine.wait(operation.id)
+    assert ended.state == State.CANCELLED
+    assert steps.calls == ["a", "b", "undo b", "undo a"]
+    await engine.close()
+
+
+async def test_cancel_before_its_turn(db, tmp_path):
+    steps = Steps()
+    steps.behave["a"] = gate = asyncio.Event()
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a")], parallel=1))
+    first = await engine.start("k", "s1", {}, requested_by="kim")
+    await until(lambda: steps.calls == ["a"])
+    second = await engine.start("k", "s2", {}, requested_by="kim")
+    await engine.cancel(second.id)
+    assert (await engine.wait(second.id)).state == State.CANCELLED
+    gate.set()
+    assert (await engine.wait(first.id)).state == State.SUCCEEDED
+    assert steps.calls == ["a"]
+    await engine.close()
+
+
+async def test_resumes_after_shutdown_without_repeating_done_steps(db, tmp_path):
+    steps = Steps()
+    steps.behave["b"] = asyncio.Event()
+    definition = Definition("k", T, [steps.step("a"), steps.step("b")])
+    engine = make_engine(db, tmp_path, definition)
+    operation = await engine.start("k", "s", {}, requested_by="kim")
+    await until(lambda: "b" in steps.calls)
+    await engine.close()
+    assert steps.calls == ["a", "b"]
+
+    steps.behave.clear()
+    second = make_engine(db, tmp_path, definition)
+    await second.start_engine()
+    ended = await second.wait(operation.id)
+    assert ended.state == State.SUCCEEDED
+    assert ended.attempts == 2
+    assert steps.calls == ["a", "b", "b"]
+    await second.close()
+
+
+async def test_a_newer_release_finishes_what_an_older_one_began(db, tmp_path):
+    """Steps are found by name: one renamed, one dropped, one new."""
+    old = Steps()
+    old.behave["wait"] = asyncio.Event()
+    engine = make_engine(
+        db, tmp_path, Definition("k", T, [old.step("fetch"), old.step("gone"), old.step("wait")])
+    )
+    operation = await engine.start("k", "s", {}, requested_by="kim")
+    await until(lambda: "wait" in old.calls)
+    await engine.close()
+
+    new = Steps()
+    newer = Definition(
+        "k",
+        T,
+        [new.step("download"), new.step("check"), new.step("wait")],
+        renamed={"fetch": "download"},
+    )
+    second = make_engine(db, tmp_path, newer)
+    await second.start_engine()
+    assert (await second.wait(operation.id)).state == State.SUCCEEDED
+    assert new.calls == ["check", "wait"]
+    await second.close()
+
+
+async def test_unknown_kind_is_left_for_a_release_that_knows_it(db, tmp_path):
+    steps = Steps()
+    steps.behave["a"] = asyncio.Event()
+    engine = make_engine(db, tmp_path, Definition("new-kind", T, [steps.step("a")]))
+    operation = await engine.start("new-kind", "s", {}, requested_by="kim")
+    await until(lambda: steps.calls == ["a"])
+    await engine.close()
+    older = make_engine(db, tmp_path)
+    await older.start_engine()
+    assert (await older.get(operation.id)).state == State.RUNNING
+    await older.close()
+
+
+async def test_an_operation_that_kills_the_process_is_given_up(db, tmp_path):
+    steps = Steps()
+    definition = Definition("k", T, [steps.step("a")])
+    operation_id = None
+    for attempt in range(6):
+        steps.behave["a"] = asyncio.Event()
+        steps.calls.clear()
+        engine = make_engine(db, tmp_path, definition)
+        if operation_id is None:
+            operation_id = (await engine.start("k", "s", {}, requested_by="kim")).id
+        else:
+            await engine.start_engine()
+        if attempt == 5:
+            ended = await engine.wait(operation_id)
+            assert ended.state == State.FAILED
+            assert ended.error["code"] == "operations.crashed_repeatedly"
+        else:
+            await until(lambda: steps.calls == ["a"])
+        await engine.close()
+
+
+async def test_a_step_has_a_time_limit(db, tmp_path):
+    steps = Steps()
+    steps.behave["a"] = asyncio.Event()
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a", timeout_s=0.01)]))
+    ended = await engine.wait((await engine.start("k", "s", {}, requested_by="kim")).id)
+    assert ended.error["code"] == "operations.step_timed_out"
+    await engine.close()
+
+
+async def test_a_bug_shows_an_id_and_no_text(db, tmp_path):
+    steps = Steps()
+    steps.behave["a"] = ValueError("the password is hunter2")
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a")]))
+    operation = await engine.start("k", "s", {}, requested_by="kim")
+    ended = await engine.wait(operation.id)
+    assert ended.error["code"] == "core.internal"
+    assert "hunter2" not in str(ended.error)
+    assert "hunter2" not in engine.log_path(operation.id).read_text()
+    await engine.close()
+
+
+async def test_retention_deletes_ended_operations_and_logs(db, tmp_path):
+    from datetime import timedelta
+
+    steps = Steps()
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a")]))
+    operation = await engine.wait((await engine.start("k", "s", {}, requested_by="kim")).id)
+    assert await engine.forget_ended(older_than=timedelta(days=1)) == 0
+    assert await engine.forget_ended(older_than=timedelta(seconds=-1)) == 1
+    assert not engine.log_path(operation.id).exists()
+    await engine.close()
