@@ -1,0 +1,62 @@
+# haechi: `make demo` sets up and shows the main job; `make test` proves it. `make help` lists all.
+PY ?= python3
+VENV := .venv/bin
+SETUP := $(PY) tools/setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-check test lint types unit integration e2e docs dashboard openapi migration bench dist clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: ## Install and prepare everything that demo and test need (idempotent)
+	$(SETUP) --with browser
+
+demo: ## Set up, run a small site with four cameras and three devices, print the dashboard's address
+	$(SETUP)
+	$(MAKE) --no-print-directory dashboard
+	$(VENV)/python demo/run.py
+
+demo-check: ## Run the same site without a browser for a minute; the last line is a JSON report
+	$(SETUP)
+	$(VENV)/python demo/check.py
+
+test: setup dashboard ## Everything: lint, types, contracts, unit, integration, browser, docs
+	$(VENV)/python tools/test.py
+
+lint: ## Format check, ruff, import contract, file sizes
+	$(VENV)/python tools/test.py lint
+
+types: ## mypy, strict
+	$(VENV)/python tools/test.py types
+
+unit: ## Unit and golden tier (no sockets)
+	$(VENV)/python tools/test.py unit
+
+integration: ## Contract and integration tier (real Docker, registry, RTSP)
+	$(VENV)/python tools/test.py integration
+
+e2e: dashboard ## Browser tests
+	$(VENV)/python tools/test.py e2e
+
+docs: ## Write the generated reference pages anew
+	$(VENV)/python tools/docs.py
+
+openapi: ## Write dashboard/openapi.json from the code
+	$(VENV)/haechi openapi > dashboard/openapi.json
+
+dashboard: ## Build the dashboard into the package
+	$(PY) tools/dashboard.py
+
+migration: ## Write the next migration from the models: make migration name=what_it_does
+	$(VENV)/python tools/migration.py "$(name)"
+
+bench: ## Measure; prints a table and writes build/bench.json
+	$(SETUP)
+	$(VENV)/python tests/benchmarks/run.py
+
+dist: dashboard ## Build the wheel (contains the dashboard)
+	$(VENV)/python -m hatchling build
+
+clean: ## Remove what was built in this checkout (caches stay)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache src/haechi/web/static

@@ -1,0 +1,156 @@
+"""Run the checks tier by tier and close with one line that counts all tests.
+
+  python tools/test.py                 everything
+  python tools/test.py lint types unit   some tiers
+
+A skipped test counts as a failure here: a tier that cannot run on this machine must say so
+loudly, not pass quietly.
+"""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BIN = ROOT / ".venv" / "bin"
+SOURCES = ["src", "tests", "tools", "demo", "examples"]
+SOFT_LINES, HARD_LINES = 400, 600
+
+
+@dataclass
+class Count:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def run(*argv: str | Path) -> tuple[int, str]:
+    """Run, show and return (exit code, output)."""
+    print(f"\n$ {' '.join(str(part).replace(str(ROOT) + '/', '') for part in argv)}", flush=True)
+    process = subprocess.Popen(
+        [str(part) for part in argv],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    lines = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        lines.append(line)
+    return process.wait(), "".join(lines)
+
+
+def check(*argv: str | Path) -> Count:
+    """A tool that counts as one test."""
+    code, _ = run(*argv)
+    return Count(passed=int(code == 0), failed=int(code != 0))
+
+
+def pytest(*args: str) -> Count:
+    code, output = run(BIN / "python", "-m", "pytest", *args, "-rs", "--durations=8")
+    count = Count()
+    closing = output.rstrip().rsplit("\n", 1)[-1]
+    for number, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)", closing):
+        if word == "passed":
+            count.passed += int(number)
+        elif word == "skipped":
+            count.skipped += int(number)
+        else:
+            count.failed += int(number)
+    if code != 0 and count.failed == 0:
+        count.failed = 1
+    return count
+
+
+def total(counts: list[Count]) -> Count:
+    return Count(
+        sum(count.passed for count in counts),
+        sum(count.failed for count in counts),
+        sum(count.skipped for count in counts),
+    )
+
+
+def file_sizes() -> Count:
+    """No file over the hard limit; those over the soft one are named."""
+    bad = 0
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        lines = len(path.read_text("utf-8").splitlines())
+        if lines > HARD_LINES:
+            bad += 1
+        if lines > SOFT_LINES:
+            word = "TOO LONG" if lines > HARD_LINES else "long"
+            print(f"{word}: {path.relative_to(ROOT)} has {lines} lines")
+    return Count(passed=int(bad == 0), failed=int(bad > 0))
+
+
+def lint() -> Count:
+    sources = [source for source in SOURCES if (ROOT / source).exists()]
+    return total(
+        [
+            check(BIN / "ruff", "format", "--check", "-q", *sources),
+            check(BIN / "ruff", "check", "-q", *sources),
+            check(BIN / "lint-imports", "--no-cache"),
+            file_sizes(),
+        ]
+    )
+
+
+def types() -> Count:
+    return check(BIN / "mypy", "src/haechi")
+
+
+def unit() -> Count:
+    return pytest("tests/unit", "tests/golden")
+
+
+def integration() -> Count:
+    return pytest("tests/contract", "tests/integration")
+
+
+def e2e() -> Count:
+    return pytest("tests/e2e")
+
+
+def docs() -> Count:
+    return total([check(BIN / "python", "tools/docs.py", "--check"), pytest("tests/docs")])
+
+
+TIERS: dict[str, Callable[[], Count]] = {
+    "lint": lint,
+    "types": types,
+    "unit": unit,
+    "docs": docs,
+    "integration": integration,
+    "e2e": e2e,
+}
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(TIERS)
+    unknown = [name for name in names if name not in TIERS]
+    if unknown:
+        print(f"no such tier: {', '.join(unknown)}; there are {', '.join(TIERS)}")
+        return 2
+    rows = []
+    for name in names:
+        started = time.monotonic()
+        count = TIERS[name]()
+        rows.append((name, count, time.monotonic() - started))
+    print("\ntier          passed  failed  skipped   time")
+    for name, count, seconds in rows:
+        print(f"{name:12} {count.passed:7} {count.failed:7} {count.skipped:8} {seconds:5.0f} s")
+    all_tiers = total([count for _, count, _ in rows])
+    line = f"{all_tiers.passed} passed, {all_tiers.failed} failed"
+    print(line + (f", {all_tiers.skipped} skipped" if all_tiers.skipped else ""))
+    return int(all_tiers.failed > 0 or all_tiers.skipped > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
