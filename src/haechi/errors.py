@@ -6,8 +6,8 @@ and the reference page is generated from `catalogue()`. Whatever is *not* an App
 the caller gets an id, the log gets the traceback.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 Language = Literal["ko", "en"]
 
@@ -93,6 +93,42 @@ class Conflict(AppError):
 class Invalid(AppError):
     http_status = 422
     title = Text("잘못된 입력", "Invalid input")
+
+
+class ManyProblems(Invalid):
+    """Everything that is wrong at once; `data["problems"]` names each by its own error code.
+
+    `cls.of(errors)` builds it; the texts of the parts are rendered with the whole, in its language.
+    """
+
+    @classmethod
+    def of(cls, errors: Sequence[AppError], **data: Any) -> Self:
+        parts = [{"code": error.code, "data": error.data} for error in errors]
+        return cls(problems=parts, count=len(parts), **data)
+
+    @property
+    def codes(self) -> list[str]:
+        return [part["code"] for part in self.data["problems"]]
+
+    def problem(self, language: Language) -> dict[str, Any]:
+        document = super().problem(language)
+        rendered = [_render_part(part, language) for part in self.data["problems"]]
+        document["data"] = {**self.data, "problems": rendered}
+        return document
+
+
+def _render_part(part: Mapping[str, Any], language: Language) -> dict[str, Any]:
+    cls = _catalogue.get(part["code"])
+    data = part["data"]
+    if cls is None:
+        return {"code": part["code"], "detail": part["code"], "remedy": "", "data": data}
+    return {
+        "code": part["code"],
+        "path": data.get("path"),
+        "detail": cls.detail.render(language, data),
+        "remedy": cls.remedy.render(language, data),
+        "data": data,
+    }
 
 
 class Unauthorized(AppError):
