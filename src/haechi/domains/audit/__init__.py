@@ -1,0 +1,1 @@
+"""Who changed what and when. The lowest domain: it knows none of the subjects it records."""
