@@ -265,25 +265,29 @@ class DockerApi(DockerCalls):
 
     async def follow_logs(
         self, container: str, *, tail: int | None = None, retry_s: float = 1.0
-    ) -> AsyncGenerator[LogLine, None]:
+    ) -> AsyncIterator[LogLine]:
         """Every line until the container has really ended, also across daemon restarts."""
         last: LogLine | None = None
+        ended = False
         while True:
             try:
-                since = next_since(last)
-                resumed_at = last.at if last else ""
+                since, newest = next_since(last), last.at if last else ""
+                # A follow may end a moment before the last lines are written, so what an ended
+                # container said is read once more, without following.
                 lines = self.container_logs(
-                    container, follow=True, since=since, tail=None if last else tail
+                    container, follow=not ended, since=since, tail=None if last else tail
                 )
                 async with contextlib.aclosing(lines):
                     async for line in lines:
-                        if line.at <= resumed_at:
-                            continue
-                        last = line
-                        yield line
-                state = (await self.container(container))["State"]
-                if not state.get("Running") and not state.get("Restarting"):
+                        if line.at > newest:
+                            last = line
+                            yield line
+                if ended:
                     return
+                state = (await self.container(container))["State"]
+                ended = not state.get("Running") and not state.get("Restarting")
+                if ended:
+                    continue
             except EngineObjectNotFound:
                 if last is None:
                     raise

@@ -111,6 +111,8 @@ async def request(
         yield await _head(exchange, what, head_timeout_s)
     finally:
         writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def _send(
