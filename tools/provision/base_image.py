@@ -8,7 +8,7 @@ from provision import cache, docker
 from provision.process import as_root, run, succeeds
 
 SUITE = "bookworm"
-PACKAGES = "python3,python3-pip,ca-certificates"
+PACKAGES = "python3,python3-pip,ca-certificates,libstdc++6"  # wheels in C++ link to the last
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 PROBE = "python -c 'import ssl, sqlite3' && pip --version"
 SETTINGS = (

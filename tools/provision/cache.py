@@ -17,7 +17,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = CHECKOUT / ".venv"
 BASE_IMAGE = "haechi/python:3.11-slim"
-BASE_IMAGE_REVISION = "bookworm-1"
+BASE_IMAGE_REVISION = "bookworm-2"
 UV_VERSION = "0.13.9"
 NODE_VERSION = "24.19.0"
 
