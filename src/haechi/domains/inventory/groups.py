@@ -69,18 +69,30 @@ class Groups:
             row = await store.row_of(change.tx, GroupRow, "group", group_id)
             if revision is not None and row.revision != revision:
                 raise StaleEdit
-            if name is not None:
-                name = rules.name(name)
-                await self._refuse_duplicate(change, name, own_id=row.id)
-                row.name, row.name_key = name, rules.name_key(name)
-            if description is not None:
-                row.description = rules.text("description", description)
-            if device_ids is not None:
-                await self._set_members(change, row, device_ids)
-            row.revision += 1
-            await change.tx.flush()
-            await change.note("edit", "group", row.id, {"name": row.name})
+            await self.apply(change, row, name=name, description=description, device_ids=device_ids)
             return await store.to_group(change.tx, row)
+
+    async def apply(
+        self,
+        change: Change,
+        row: GroupRow,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        device_ids: list[str] | None = None,
+    ) -> None:
+        """`edit` inside a change that does more."""
+        if name is not None:
+            name = rules.name(name)
+            await self._refuse_duplicate(change, name, own_id=row.id)
+            row.name, row.name_key = name, rules.name_key(name)
+        if description is not None:
+            row.description = rules.text("description", description)
+        if device_ids is not None:
+            await self._set_members(change, row, device_ids)
+        row.revision += 1
+        await change.tx.flush()
+        await change.note("edit", "group", row.id, {"name": row.name})
 
     async def delete(self, group_id: str, *, by: Principal, force: bool = False) -> None:
         """Its devices stay."""

@@ -96,31 +96,43 @@ class Inventory:
             row = await self.site_row(change.tx)
             if revision is not None and row.revision != revision:
                 raise StaleEdit
-            self.apply_site(row, fields)
-            await change.tx.flush()
-            await change.note("edit", "site", row.id, fields)
+            if self.apply_site(row, fields):
+                await change.tx.flush()
+                await change.note("edit", "site", row.id, fields)
             return store.to_site(row)
 
-    def apply_site(self, row: SiteRow, fields: SiteFields) -> None:
+    def apply_site(self, row: SiteRow, fields: SiteFields) -> bool:
+        """Set what differs; False where nothing does."""
+        values: dict[str, object] = {}
         if "name" in fields:
-            row.name = rules.name(fields["name"])
+            values["name"] = rules.name(fields["name"])
         if "description" in fields:
-            row.description = rules.text("description", fields["description"])
+            values["description"] = rules.text("description", fields["description"])
         if "postal_address" in fields:
-            row.postal_address = rules.text("postal_address", fields["postal_address"])
+            values["postal_address"] = rules.text("postal_address", fields["postal_address"])
         if "timezone" in fields:
-            row.timezone = rules.timezone(fields["timezone"])
+            values["timezone"] = rules.timezone(fields["timezone"])
         if "gps" in fields:
             place = fields["gps"]
             checked = None if place is None else rules.gps(*place)
-            row.latitude = checked.latitude if checked else None
-            row.longitude = checked.longitude if checked else None
-        row.revision += 1
+            values["latitude"] = checked.latitude if checked else None
+            values["longitude"] = checked.longitude if checked else None
+        changed = {key: value for key, value in values.items() if getattr(row, key) != value}
+        for key, value in changed.items():
+            setattr(row, key, value)
+        if changed:
+            row.revision += 1
+        return bool(changed)
 
     async def resolve(self, kind: str, alias: str) -> str | None:
         """Foreign id → haechi's id, for any kind (interop)."""
         async with self.context.db.read() as tx:
             return await store.resolve_alias(tx, kind, alias)
+
+    async def aliases(self, kind: str) -> dict[str, list[str]]:
+        """Haechi's id → foreign ids."""
+        async with self.context.db.read() as tx:
+            return await store.aliases_of(tx, kind)
 
     async def add_alias(self, tx: AsyncSession, kind: str, alias: str, subject: str) -> None:
         """Remember a foreign id of any kind, inside the caller's transaction."""
