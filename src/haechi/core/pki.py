@@ -126,7 +126,7 @@ class SiteCa:
     def server_files(self, name: str, hosts: Iterable[str]) -> ServerFiles:
         """Certificate and key of the listener or child `name`, good for `hosts` (names and IPs).
 
-        Made anew when the hosts changed or a third of its life is left; otherwise as it lies
+        Made anew when a host is missing or a third of its life is left; otherwise as it lies
         there. Every one is good for this machine itself and for `server_name` as well.
         """
         wanted = {*map(_canonical, hosts), self.server_name, "localhost", "127.0.0.1", "::1"}
@@ -198,7 +198,7 @@ class SiteCa:
         return (
             key.public_key() == certificate.public_key()
             and start <= now < end - (end - start) / 3
-            and _hosts_of(certificate) == wanted
+            and wanted <= _hosts_of(certificate)
         )
 
     def _sign(

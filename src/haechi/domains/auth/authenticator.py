@@ -4,6 +4,8 @@ Answers are cached for a few seconds by the credential's digest. A revocation em
 after its commit; a look-up that was under way meanwhile is not kept (`_generation`).
 """
 
+import logging
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +20,7 @@ from haechi.core.db import Database
 from haechi.core.pki import read_device_identity
 from haechi.core.secrets import token_digest
 from haechi.core.trust import fingerprint
+from haechi.domains.audit.service import Audit
 from haechi.domains.auth.errors import CertificateRevoked, TokenOfAnotherDevice
 from haechi.domains.auth.model import (
     DEPLOYMENT_PREFIX,
@@ -34,11 +37,14 @@ from haechi.domains.auth.store import (
     UserRow,
 )
 
+log = logging.getLogger(__name__)
+
 SESSION_LIFE: Final = timedelta(days=30)
 """Even a session in daily use ends after so long."""
 _TOUCH: Final = timedelta(seconds=60)
 _MAX_ENTRIES: Final = 10_000
 _MAX_SECRET_CHARACTERS: Final = 200
+_REPORT_EVERY_S: Final = 600.0
 _NOBODY: Final = Peer()
 
 
@@ -51,9 +57,17 @@ class _Known:
 
 class Authenticator:
     def __init__(
-        self, *, db: Database, clock: Clock, session_hours: float, cache_s: float = 3.0
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        audit: Audit,
+        session_hours: float,
+        cache_s: float = 3.0,
     ) -> None:
         self._db = db
+        self._audit = audit
+        self._reported: OrderedDict[str, float] = OrderedDict()
         self._clock = clock
         self._session = timedelta(hours=session_hours)
         self._cache_s = cache_s
@@ -75,6 +89,7 @@ class Authenticator:
                 return None
         principal = known.principal
         if principal.kind == "deployment" and not _comes_from_its_device(known, peer):
+            await self._report(principal, peer)
             raise TokenOfAnotherDevice(deployment_id=principal.deployment_id, address=peer.address)
         return principal
 
@@ -240,6 +255,19 @@ class Authenticator:
         if row is None:
             return None
         return _Known(_deployment_principal(row), self._until(None), direct=row.direct)
+
+    async def _report(self, principal: Principal, peer: Peer) -> None:
+        """A token used from elsewhere is likely stolen: audited, but not once per request."""
+        now = self._clock.monotonic()
+        if now - self._reported.get(principal.id, -math.inf) < _REPORT_EVERY_S:
+            return
+        self._reported[principal.id] = now
+        while len(self._reported) > _MAX_ENTRIES:
+            self._reported.popitem(last=False)
+        log.warning("token of deployment %s used from %s", principal.id, peer.address)
+        details = {"address": peer.address, "device_id": peer.device_id}
+        async with self._db.write() as tx:
+            await self._audit.record(tx, principal, "refuse_token", principal.id, details)
 
     async def _retire_older(self, row: DeviceCertificateRow) -> None:
         now = self._clock.now()

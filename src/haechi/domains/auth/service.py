@@ -36,7 +36,9 @@ class Auth:
     ) -> None:
         passwords = passwords or Passwords()
         self.session_hours = session_hours
-        self.authenticator = Authenticator(db=db, clock=clock, session_hours=session_hours)
+        self.authenticator = Authenticator(
+            db=db, clock=clock, audit=audit, session_hours=session_hours
+        )
         self.machines = Machines(clock=clock, audit=audit, ca=ca, authenticator=self.authenticator)
         self.users = Users(
             db=db,
