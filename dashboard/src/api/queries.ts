@@ -1,0 +1,175 @@
+/** Every read of the API as a query; keys start with the noun that `stream/cache` invalidates. */
+import { keepPreviousData, queryOptions, useQuery } from "@tanstack/react-query";
+import { body, http, tagged } from "./client";
+import type { Sample } from "./types";
+
+const LIMIT = 1000;
+/** The stream says what changed; this is only the net below it. */
+const SLOW_MS = 30_000;
+
+export const meQuery = queryOptions({
+  queryKey: ["me"],
+  queryFn: () => body(http.GET("/api/v1/me")),
+  retry: false,
+  staleTime: Number.POSITIVE_INFINITY,
+});
+export const useMe = () => useQuery(meQuery);
+
+export const useSite = () =>
+  useQuery({
+    queryKey: ["site"],
+    queryFn: () => body(http.GET("/api/v1/site")),
+    staleTime: 60_000,
+  });
+
+export const useDevices = () =>
+  useQuery({
+    queryKey: ["devices"],
+    queryFn: async () => (await body(http.GET("/api/v1/devices", page()))).items,
+    refetchInterval: SLOW_MS,
+  });
+
+export const useCameras = () =>
+  useQuery({
+    queryKey: ["cameras"],
+    queryFn: async () => (await body(http.GET("/api/v1/cameras", page()))).items,
+    refetchInterval: SLOW_MS,
+  });
+
+export const usePackages = () =>
+  useQuery({
+    queryKey: ["packages"],
+    queryFn: async () => (await body(http.GET("/api/v1/packages", page()))).items,
+  });
+
+export const useVersions = (package_id: string) =>
+  useQuery({
+    queryKey: ["versions", package_id],
+    queryFn: async () =>
+      (
+        await body(
+          http.GET("/api/v1/packages/{id}/versions", { params: { path: { id: package_id } } }),
+        )
+      ).items,
+  });
+
+export const useDeployments = () =>
+  useQuery({
+    queryKey: ["deployments"],
+    queryFn: async () => (await body(http.GET("/api/v1/deployments", page()))).items,
+    refetchInterval: SLOW_MS,
+  });
+
+export const useAssignments = () =>
+  useQuery({
+    queryKey: ["assignments"],
+    queryFn: async () => (await body(http.GET("/api/v1/assignments", page()))).items,
+    refetchInterval: SLOW_MS,
+  });
+
+export const useOperations = () =>
+  useQuery({
+    queryKey: ["operations"],
+    queryFn: () => body(http.GET("/api/v1/operations", { params: { query: { limit: 100 } } })),
+    refetchInterval: SLOW_MS,
+  });
+
+export const useOperation = (id: string | null) =>
+  useQuery({
+    queryKey: ["operation", id],
+    enabled: id !== null,
+    queryFn: () =>
+      body(http.GET("/api/v1/operations/{id}", { params: { path: { id: id ?? "" } } })),
+  });
+
+export type ResultFilter = {
+  camera_id?: string;
+  device_id?: string;
+  package_id?: string;
+  class?: string;
+  from?: string;
+  to?: string;
+};
+
+export const useResults = (filter: ResultFilter, cursor: string | null, limit: number) =>
+  useQuery({
+    queryKey: ["results", filter, cursor, limit],
+    placeholderData: keepPreviousData,
+    queryFn: () =>
+      body(
+        http.GET("/api/v1/results", {
+          params: { query: { ...filter, limit, ...(cursor ? { cursor } : {}) } },
+        }),
+      ),
+  });
+
+export const useResultSummary = (filter: ResultFilter, bucket_s: number) =>
+  useQuery({
+    queryKey: ["results", "summary", filter, bucket_s],
+    placeholderData: keepPreviousData,
+    refetchInterval: 10_000,
+    queryFn: async () =>
+      (await body(http.GET("/api/v1/results/summary", { params: { query: { ...filter, bucket_s } } })))
+        .items,
+  });
+
+export async function readSamples(
+  device_id: string,
+  from: Date,
+  to: Date,
+  step_s: number,
+): Promise<Sample[]> {
+  const got = await body(
+    http.GET("/api/v1/metrics/samples", {
+      params: {
+        query: { device_id, from: from.toISOString(), to: to.toISOString(), step_s },
+      },
+    }),
+  );
+  return (got as { items: Sample[] }).items;
+}
+
+export const useUsers = () =>
+  useQuery({
+    queryKey: ["users"],
+    queryFn: async () => (await body(http.GET("/api/v1/users", page()))).items,
+  });
+
+export const useTokens = () =>
+  useQuery({
+    queryKey: ["tokens"],
+    queryFn: async () => (await body(http.GET("/api/v1/tokens", page()))).items,
+  });
+
+export const useAudit = (cursor: string | null) =>
+  useQuery({
+    queryKey: ["audit", cursor],
+    placeholderData: keepPreviousData,
+    queryFn: () =>
+      body(
+        http.GET("/api/v1/audit", {
+          params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } },
+        }),
+      ),
+  });
+
+export const useBaseImages = () =>
+  useQuery({
+    queryKey: ["base-images"],
+    queryFn: async () => (await body(http.GET("/api/v1/base-images"))).items,
+  });
+
+export const useRegistry = () =>
+  useQuery({ queryKey: ["registry"], queryFn: () => body(http.GET("/api/v1/registry")) });
+
+export const readDevice = (id: string) =>
+  tagged(http.GET("/api/v1/devices/{id}", { params: { path: { id } } }));
+export const readCamera = (id: string) =>
+  tagged(http.GET("/api/v1/cameras/{id}", { params: { path: { id } } }));
+export const readUser = (id: string) =>
+  tagged(http.GET("/api/v1/users/{id}", { params: { path: { id } } }));
+export const readSite = () => tagged(http.GET("/api/v1/site"));
+
+function page() {
+  return { params: { query: { limit: LIMIT } } };
+}

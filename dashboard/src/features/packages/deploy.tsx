@@ -1,0 +1,147 @@
+/** Deploy a version to devices. Opened from a version, a package, or a device. */
+import { useMemo, useState } from "react";
+import { deploy } from "@/api/actions";
+import { useDevices, usePackages, useVersions } from "@/api/queries";
+import type { DeployIn, PackageVersion } from "@/api/types";
+import { useOperationsDrawer } from "@/features/operations/context";
+import { parseEnvironment } from "@/format/environment";
+import { useT } from "@/i18n/react";
+import { FormDialog } from "@/ui/dialog";
+import { Area, Check, Select } from "@/ui/field";
+import { State } from "@/ui/status";
+
+type Strategy = NonNullable<DeployIn["strategy"]>;
+
+export function DeployDialog({
+  version,
+  device_id,
+  onClose,
+}: {
+  version?: PackageVersion;
+  device_id?: string;
+  onClose: () => void;
+}) {
+  const t = useT();
+  const { show } = useOperationsDrawer();
+  const packages = usePackages().data ?? [];
+  const devices = (useDevices().data ?? []).filter((each) => each.state !== "new");
+  const [package_id, setPackage] = useState(version?.package_id ?? "");
+  const [version_id, setVersion] = useState(version?.id ?? "");
+  const [picked, setPicked] = useState<string[]>(device_id ? [device_id] : []);
+  const [strategy, setStrategy] = useState<Strategy | "">("");
+  const [environment, setEnvironment] = useState("");
+  const parsed = useMemo(() => parseEnvironment(environment), [environment]);
+  const submit = async () => {
+    const { operation_id } = await deploy({
+      version_id,
+      device_ids: picked,
+      ...(strategy ? { strategy } : {}),
+      environment: parsed.values,
+    });
+    show(operation_id);
+  };
+  const toggle = (id: string, on: boolean) =>
+    setPicked((list) => (on ? [...list, id] : list.filter((each) => each !== id)));
+  return (
+    <FormDialog
+      title={version ? t("deploy.of", { name: `${version.package_name}:${version.version}` }) : t("deploy.title")}
+      action={t("deploy.action")}
+      onClose={onClose}
+      submit={submit}
+      disabled={!version_id || picked.length === 0 || parsed.bad.length > 0}
+      wide
+    >
+      {!version && (
+        <div className="grid gap-3 sm:grid-cols-2">
+          <Select
+            label={t("field.package")}
+            value={package_id}
+            onPick={(id) => {
+              setPackage(id);
+              setVersion("");
+            }}
+            options={[
+              ["", t("field.choose")],
+              ...packages.map((each) => [each.id, each.name] as const),
+            ]}
+          />
+          {package_id && <VersionSelect package_id={package_id} value={version_id} onPick={setVersion} />}
+        </div>
+      )}
+      <fieldset className="flex flex-col gap-1">
+        <legend className="mb-1 text-xs text-muted">{t("deploy.devices")}</legend>
+        {devices.length === 0 && <p className="text-muted">{t("deploy.noDevice")}</p>}
+        <div className="grid gap-x-4 gap-y-1.5 sm:grid-cols-2">
+          {devices.map((each) => (
+            <div key={each.id} className="flex items-center gap-2">
+              <Check
+                label={each.name}
+                checked={picked.includes(each.id)}
+                onChange={(event) => toggle(each.id, event.target.checked)}
+              />
+              <span className="text-xs">
+                <State group="device.state" value={each.state} />
+              </span>
+            </div>
+          ))}
+        </div>
+      </fieldset>
+      <Select
+        label={t("deploy.strategy")}
+        hint={t("deploy.strategyHint")}
+        value={strategy}
+        onPick={setStrategy}
+        options={[
+          ["", t("deploy.auto")],
+          ["overlap", t("strategy.overlap")],
+          ["recreate", t("strategy.recreate")],
+        ]}
+      />
+      <Area
+        label={t("deploy.environment")}
+        hint={
+          parsed.bad.length > 0 ? (
+            <span className="text-bad">{t("deploy.environmentBad", { lines: parsed.bad.join(", ") })}</span>
+          ) : (
+            t("deploy.environmentHint")
+          )
+        }
+        spellCheck={false}
+        className="font-mono text-xs"
+        placeholder="THRESHOLD=0.5"
+        value={environment}
+        onChange={(event) => setEnvironment(event.target.value)}
+      />
+    </FormDialog>
+  );
+}
+
+function VersionSelect({
+  package_id,
+  value,
+  onPick,
+}: {
+  package_id: string;
+  value: string;
+  onPick: (id: string) => void;
+}) {
+  const t = useT();
+  const versions = useVersions(package_id).data ?? [];
+  return (
+    <Select
+      label={t("field.version")}
+      value={value}
+      onPick={onPick}
+      options={[
+        ["", t("field.choose")],
+        ...versions.map(
+          (each) =>
+            [
+              each.id,
+              `${each.version}${each.build_state === "built" ? "" : ` (${t.code("build.state", each.build_state)})`}`,
+            ] as const,
+        ),
+      ]}
+    />
+  );
+}

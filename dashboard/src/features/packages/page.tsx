@@ -1,0 +1,244 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
+import { buildVersion, deletePackage, deleteVersion } from "@/api/actions";
+import { useDeployments, usePackages, useVersions } from "@/api/queries";
+import type { Package, PackageVersion } from "@/api/types";
+import { DeploymentTable } from "@/features/deployments/table";
+import { OperationLine, OperationLog, useRunning } from "@/features/operations/drawer";
+import { bytes, shortDigest } from "@/format/quantity";
+import { useT } from "@/i18n/react";
+import { useMay } from "@/shell/role";
+import { Button } from "@/ui/button";
+import { Empty, Facts, Page, Panel } from "@/ui/panel";
+import { Loaded } from "@/ui/query";
+import { Chip, State } from "@/ui/status";
+import { type Column, Table } from "@/ui/table";
+import { Ago } from "@/ui/time";
+import { tell, tellError } from "@/ui/toast";
+import { DeployDialog } from "./deploy";
+import { RemoveDialog } from "./remove";
+import { UploadDialog } from "./upload";
+
+export function PackagePage() {
+  const t = useT();
+  const { id } = useParams({ from: "/packages/$id" });
+  const packages = usePackages();
+  return (
+    <Loaded query={packages}>
+      {(list) => {
+        const found = list.find((each) => each.id === id);
+        return found ? (
+          <Content pack={found} />
+        ) : (
+          <Empty title={t("package.gone")} hint={t("package.goneHint")} />
+        );
+      }}
+    </Loaded>
+  );
+}
+
+type Open =
+  | { what: "upload" }
+  | { what: "deploy"; version: PackageVersion }
+  | { what: "delete"; version?: PackageVersion }
+  | null;
+
+function Content({ pack }: { pack: Package }) {
+  const t = useT();
+  const navigate = useNavigate();
+  const queries = useQueryClient();
+  const operator = useMay("operator");
+  const versions = useVersions(pack.id);
+  const deployments = useDeployments();
+  const [open, setOpen] = useState<Open>(null);
+  const [building, setBuilding] = useState<string | null>(null);
+  const running = useRunning();
+  const close = () => setOpen(null);
+  // A build is of a version: show the one of this package even if another person started it.
+  const shown =
+    running.find((each) => versions.data?.some((one) => each.subject === one.id))?.id ?? building;
+  const operation = running.find((each) => each.id === shown);
+  const used = useMemo(
+    () => (deployments.data ?? []).filter((each) => each.package_id === pack.id),
+    [deployments.data, pack.id],
+  );
+  const columns = useMemo<Column<PackageVersion>[]>(() => {
+    const build = async (version: PackageVersion) => {
+      try {
+        const { operation_id } = await buildVersion(pack.id, version.version);
+        setBuilding(operation_id);
+        await queries.invalidateQueries({ queryKey: ["versions"] });
+      } catch (error) {
+        tellError(error, t("error.title"));
+      }
+    };
+    return [
+      {
+        id: "version",
+        name: t("field.version"),
+        cell: (row) => <b className="font-mono">{row.version}</b>,
+      },
+      {
+        id: "build",
+        name: t("package.build"),
+        cell: (row) => <State group="build.state" value={row.build_state} />,
+      },
+      {
+        id: "platforms",
+        name: t("package.platforms"),
+        cell: (row) => row.platforms.map((each) => <Chip key={each}>{each}</Chip>),
+      },
+      {
+        id: "size",
+        name: t("package.size"),
+        sort: (row) => row.size_bytes,
+        cell: (row) => bytes(row.size_bytes),
+      },
+      {
+        id: "digest",
+        name: t("package.image"),
+        cell: (row) => (
+          <code className="font-mono text-xs text-muted" title={row.image_digest ?? ""}>
+            {shortDigest(row.image_digest)}
+          </code>
+        ),
+      },
+      {
+        id: "created",
+        name: t("package.uploaded"),
+        sort: (row) => row.created_at,
+        cell: (row) => <Ago at={row.created_at} />,
+      },
+      {
+        id: "actions",
+        name: "",
+        className: "text-right",
+        cell: (row) => (
+          <span className="inline-flex gap-1.5">
+            {operator && row.build_state !== "built" && (
+              <Button small busy={row.build_state === "building"} onClick={() => void build(row)}>
+                {t("package.buildAction")}
+              </Button>
+            )}
+            {operator && row.build_state === "built" && (
+              <Button small tone="primary" onClick={() => setOpen({ what: "deploy", version: row })}>
+                {t("deploy.action")}
+              </Button>
+            )}
+            <a
+              href={`/api/v1/packages/${pack.id}/versions/${encodeURIComponent(row.version)}/zip`}
+              download
+              className="inline-flex h-7 items-center rounded-md px-2 text-xs text-muted hover:bg-raised hover:text-text"
+            >
+              {t("package.download")}
+            </a>
+            {operator && (
+              <Button small tone="ghost" onClick={() => setOpen({ what: "delete", version: row })}>
+                {t("action.delete")}
+              </Button>
+            )}
+          </span>
+        ),
+      },
+    ];
+  }, [t, pack.id, operator, queries]);
+  return (
+    <Page
+      above={<Link to="/packages">{t("packages.title")}</Link>}
+      title={
+        <>
+          {pack.name}
+          <span className="text-base font-normal text-muted">
+            {t.language === "ko" ? pack.title_ko : pack.title_en}
+          </span>
+        </>
+      }
+      actions={
+        operator && (
+          <>
+            <Button tone="primary" onClick={() => setOpen({ what: "upload" })}>
+              {t("package.newVersion")}
+            </Button>
+            <Button tone="danger" onClick={() => setOpen({ what: "delete" })}>
+              {t("action.delete")}
+            </Button>
+          </>
+        )
+      }
+    >
+      <div className="grid gap-4 xl:grid-cols-[minmax(0,1fr)_20rem]">
+        <Panel title={t("package.versions")} flush>
+          <Loaded query={versions}>
+            {(rows) => (
+              <Table
+                label={t("package.versions")}
+                rows={rows}
+                columns={columns}
+                rowKey={(row) => row.id}
+                empty={<Empty title={t("package.noVersion")} hint={t("packages.emptyHint")} />}
+              />
+            )}
+          </Loaded>
+        </Panel>
+        <Panel title={t("package.about")}>
+          <Facts
+            rows={[
+              [t("field.description"), pack.description || "–"],
+              [t("package.author"), pack.author || "–"],
+              [
+                t("package.classes"),
+                pack.classes.length === 0
+                  ? "–"
+                  : pack.classes.map((each) => (
+                      <span key={each} className="mr-1">
+                        <Chip>{each}</Chip>
+                      </span>
+                    )),
+              ],
+              ["ID", <code key="i" className="font-mono text-xs">{pack.id}</code>],
+            ]}
+          />
+        </Panel>
+      </div>
+      {shown && (
+        <Panel title={t("package.buildLog")}>
+          <div className="flex flex-col gap-2">
+            {operation && <OperationLine operation={operation} />}
+            <OperationLog key={shown} id={shown} />
+          </div>
+        </Panel>
+      )}
+      <Panel title={t("package.deployedOn")} flush>
+        <Loaded query={deployments}>
+          {() => (
+            <DeploymentTable
+              deployments={used}
+              without={["package"]}
+              empty={<Empty title={t("package.notDeployed")} hint={t("package.notDeployedHint")} />}
+            />
+          )}
+        </Loaded>
+      </Panel>
+      {open?.what === "upload" && <UploadDialog name={pack.name} onClose={close} />}
+      {open?.what === "deploy" && <DeployDialog version={open.version} onClose={close} />}
+      {open?.what === "delete" && (
+        <RemoveDialog
+          name={open.version ? `${pack.name}:${open.version.version}` : pack.name}
+          onClose={close}
+          remove={async (force) => {
+            if (open.version) {
+              await deleteVersion(pack.id, open.version.version, force);
+            } else {
+              await deletePackage(pack.id, force);
+              await navigate({ to: "/packages" });
+            }
+            await queries.invalidateQueries({ queryKey: ["packages"] });
+            await queries.invalidateQueries({ queryKey: ["versions"] });
+            tell(t("done.deleted"));
+          }}
+        />
+      )}
+    </Page>
+  );
+}

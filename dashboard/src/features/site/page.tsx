@@ -1,0 +1,233 @@
+/** The site at a glance: this is the page of the wall display. */
+import { Link } from "@tanstack/react-router";
+import { useMemo } from "react";
+import {
+  useAssignments,
+  useCameras,
+  useDeployments,
+  useDevices,
+  useResultSummary,
+  useSite,
+} from "@/api/queries";
+import type { Camera, Deployment, Device } from "@/api/types";
+import { CameraTile } from "@/features/cameras/tile";
+import { OperationLine, useRunning } from "@/features/operations/drawer";
+import { useOperationsDrawer } from "@/features/operations/context";
+import { percent } from "@/format/quantity";
+import { useT } from "@/i18n/react";
+import { useLivePoints } from "@/stream/samples";
+import { Button } from "@/ui/button";
+import { Empty, Figure, Page, Panel } from "@/ui/panel";
+import { Loaded } from "@/ui/query";
+import { Sparkline } from "@/ui/sparkline";
+import { State } from "@/ui/status";
+import { Ago } from "@/ui/time";
+
+export function SitePage() {
+  const t = useT();
+  const site = useSite().data;
+  const devices = useDevices();
+  const cameras = useCameras();
+  const deployments = useDeployments();
+  return (
+    <Page title={site?.name ?? t("nav.site")} above={site?.postal_address}>
+      <Counters
+        devices={devices.data ?? []}
+        cameras={cameras.data ?? []}
+        deployments={deployments.data ?? []}
+      />
+      <div className="grid gap-4 xl:grid-cols-[minmax(0,1fr)_24rem]">
+        <Panel title={t("cameras.title")} flush>
+          <Loaded query={cameras} rows={8}>
+            {(list) =>
+              list.length === 0 ? (
+                <Empty
+                  title={t("cameras.empty")}
+                  hint={t("cameras.emptyHint")}
+                  action={<LinkButton to="/cameras" text={t("cameras.add")} />}
+                />
+              ) : (
+                <CameraGrid cameras={list} />
+              )
+            }
+          </Loaded>
+        </Panel>
+        <div className="flex min-w-0 flex-col gap-4">
+          <RunningPanel />
+          <Panel title={t("devices.title")} flush>
+            <Loaded query={devices}>
+              {(list) =>
+                list.length === 0 ? (
+                  <Empty
+                    title={t("devices.empty")}
+                    hint={t("devices.emptyHint")}
+                    action={<LinkButton to="/devices" text={t("devices.add")} />}
+                  />
+                ) : (
+                  <ul>
+                    {list.map((device) => (
+                      <DeviceRow
+                        key={device.id}
+                        device={device}
+                        deployments={deployments.data ?? []}
+                      />
+                    ))}
+                  </ul>
+                )
+              }
+            </Loaded>
+          </Panel>
+        </div>
+      </div>
+    </Page>
+  );
+}
+
+function LinkButton({ to, text }: { to: string; text: string }) {
+  return (
+    <Link to={to} className="inline-flex h-8 items-center rounded-md border border-accent bg-accent px-3 font-semibold text-accent-ink">
+      {text}
+    </Link>
+  );
+}
+
+function Counters({
+  devices,
+  cameras,
+  deployments,
+}: {
+  devices: Device[];
+  cameras: Camera[];
+  deployments: Deployment[];
+}) {
+  const t = useT();
+  const summary = useResultSummary({}, 60).data;
+  const last = summary?.at(-2) ?? summary?.at(-1);
+  const well = devices.filter((each) => each.state === "ok").length;
+  const ill = devices.some((each) => each.state === "dead" || each.state === "silent");
+  const seeing = cameras.filter((each) => each.state === "ok").length;
+  const running = deployments.filter((each) => each.observed_state === "running").length;
+  const failed = deployments.some((each) => each.observed_state === "failed");
+  return (
+    <div className="flex flex-wrap gap-2">
+      <Figure name={t("site.devicesOk")} value={`${well}/${devices.length}`} tone={ill ? "text-bad" : ""} />
+      <Figure
+        name={t("site.camerasOk")}
+        value={`${seeing}/${cameras.length}`}
+        tone={seeing < cameras.length ? "text-warn" : ""}
+      />
+      <Figure
+        name={t("site.deploymentsRunning")}
+        value={`${running}/${deployments.length}`}
+        tone={failed ? "text-bad" : ""}
+      />
+      <Figure name={t("site.resultsPerMinute")} value={last ? last.count.toLocaleString(t.language) : "–"} />
+    </div>
+  );
+}
+
+function RunningPanel() {
+  const t = useT();
+  const running = useRunning();
+  const { show } = useOperationsDrawer();
+  if (running.length === 0) return null;
+  return (
+    <Panel title={t("site.running")} flush>
+      <ul>
+        {running.slice(0, 5).map((operation) => (
+          <li key={operation.id} className="border-b border-line/60 last:border-0">
+            <button type="button" onClick={() => show(operation.id)} className="w-full px-3 py-2 text-left hover:bg-raised">
+              <OperationLine operation={operation} />
+            </button>
+          </li>
+        ))}
+      </ul>
+      {running.length > 5 && (
+        <div className="p-2">
+          <Button small onClick={() => show()}>{t("site.allRunning", { count: running.length })}</Button>
+        </div>
+      )}
+    </Panel>
+  );
+}
+
+function DeviceRow({ device, deployments }: { device: Device; deployments: Deployment[] }) {
+  const t = useT();
+  const { points } = useLivePoints(device.id, 60);
+  const last = points.at(-1);
+  const mine = deployments.filter((each) => each.device_id === device.id);
+  const shown = useMemo(
+    () => ({ cpu: points.map((each) => each.cpu), memory: points.map((each) => each.memory) }),
+    [points],
+  );
+  const fresh = device.state === "ok";
+  return (
+    <li className="border-b border-line/60 px-3 py-2 last:border-0">
+      <div className="flex items-center gap-2">
+        <Link to="/devices/$id" params={{ id: device.id }} className="truncate font-medium hover:underline">
+          {device.name}
+        </Link>
+        <span className="ml-auto text-xs">
+          <State group="device.state" value={device.state} />
+        </span>
+      </div>
+      {device.state === "new" ? (
+        <p className="text-xs text-muted">{t("device.notEnrolled")}</p>
+      ) : (
+        <div className={`grid grid-cols-2 gap-3 ${fresh ? "" : "opacity-45"}`}>
+          <Gauge name="CPU" value={percent(last?.cpu)} values={shown.cpu} color="--c-accent" />
+          <Gauge name={t("metric.memory")} value={percent(last?.memory)} values={shown.memory} color="--c-info" />
+        </div>
+      )}
+      <p className="mt-0.5 truncate text-2xs text-muted">
+        {mine.map((each) => `${each.package_name}:${each.version}`).join(" · ")}
+        {!fresh && device.last_seen_at && (
+          <>
+            {mine.length > 0 && " · "}
+            {t("device.lastSeen")} <Ago at={device.last_seen_at} />
+          </>
+        )}
+      </p>
+    </li>
+  );
+}
+
+function Gauge({
+  name,
+  value,
+  values,
+  color,
+}: {
+  name: string;
+  value: string;
+  values: number[];
+  color: string;
+}) {
+  return (
+    <div>
+      <div className="flex text-2xs text-muted">
+        {name}
+        <b className="ml-auto font-semibold text-text tabular-nums">{value}</b>
+      </div>
+      <Sparkline values={values} color={color} label={`${name} ${value}`} />
+    </div>
+  );
+}
+
+function CameraGrid({ cameras }: { cameras: Camera[] }) {
+  const assignments = useAssignments().data;
+  const deployments = useDeployments().data;
+  return (
+    <div className="grid grid-cols-[repeat(auto-fill,minmax(min(100%,20rem),1fr))] gap-px bg-line">
+      {cameras.map((camera) => (
+        <CameraTile
+          key={camera.id}
+          camera={camera}
+          watched={(assignments ?? [])
+            .filter((each) => each.camera_id === camera.id)
+            .flatMap((each) => deployments?.find((one) => one.id === each.deployment_id) ?? [])}
+        />
+      ))}
+    </div>
+  );
+}
