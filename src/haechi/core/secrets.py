@@ -12,9 +12,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 _NONCE_BYTES: Final = 12
 
 
@@ -57,6 +54,9 @@ class Keyring:
     def __init__(self, keys: list[bytes]) -> None:
         if not keys:
             raise ValueError("a keyring needs a key")
+        # Loaded where a keyring is: an agent holds Secrets but no keyring, and 8 MB less.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         self._keys = [AESGCM(key) for key in keys]
 
     @classmethod
@@ -79,6 +79,8 @@ class Keyring:
 
     def decrypt(self, blob: bytes, owner: str) -> Secret:
         """Raises InvalidTag when the blob belongs to another owner or no key fits."""
+        from cryptography.exceptions import InvalidTag
+
         nonce, body = blob[:_NONCE_BYTES], blob[_NONCE_BYTES:]
         for key in self._keys:
             try:
