@@ -3,8 +3,8 @@
 Every verb is idempotent by deployment id or image digest: the same command sent again after a lost
 answer does nothing twice and answers as the first would have. Every verb may be cancelled
 (`cancel` frame); an answer that is still needed is asked for again with the same arguments. Errors
-are `{code, data}` of an AppError of `haechi.protocol.problems`. Neither side may think of a command as a promise
-that outlives the link: what must hold is in the desired state.
+are `{code, data}` of an AppError of `haechi.protocol.problems`. Neither side may think of a command
+as a promise that outlives the link: what must hold is in the desired state.
 """
 
 from typing import Any, Final, Literal, NamedTuple, TypeVar

@@ -174,6 +174,12 @@ class EnrolIn(Struct):
     agent_version: str
 
 
+class RenewIn(Struct):
+    """JSON body of `POST /agent/v1/renew`, called with the certificate in use."""
+
+    csr_pem: str
+
+
 class EnrolOut(Struct):
     device_id: str
     server_id: str
