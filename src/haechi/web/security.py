@@ -8,7 +8,7 @@ route by name but those a user needs to change a first password.
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -123,13 +123,14 @@ class Gate:
     async def __call__(self, connection: HTTPConnection) -> None:
         """Before every route: raises what `Access.check` raises, and refuses unmarked routes."""
         try:
-            await self._check(connection.scope)
+            await self.check(connection.scope)
         except AppError as error:
             if connection.scope["type"] == "websocket":
                 raise Denied(error) from error
             raise
 
-    async def _check(self, scope: Scope) -> None:
+    async def check(self, scope: Scope) -> None:
+        """What `__call__` does, for a scope whose endpoint the router has found."""
         access = access_of(scope.get("endpoint"))
         if access is None:
             log.error("no access marker on %s (%s)", scope.get("endpoint"), scope["path"])
@@ -208,13 +209,13 @@ class Shield:
             await self._answer(error, scope, receive, send)
             return
         limit = self._max_json_bytes if principal is not None else MAX_ANONYMOUS_BYTES
-        body = _Body(scope, receive, limit)
+        body = _Body(scope, receive, self._gate, limit)
 
         async def answer(message: Message) -> None:
-            if not body.too_large:
+            if body.refusal is None:
                 await send(message)
             elif message["type"] == "http.response.start":
-                await self._answer(BodyTooLarge(limit_bytes=limit), scope, receive, send)
+                await self._answer(body.refusal, scope, receive, send)
 
         await self._app(scope, body.receive, answer)
 
@@ -241,35 +242,42 @@ class Shield:
 
 
 class _Body:
-    """Counts what a caller sends to a route that declares a JSON body, which is read whole.
+    """Watches the body of a route that declares a JSON one, which FastAPI reads whole and before
+    any dependency: nothing is read for a caller who may not call, and no more than the limit.
 
-    Routes without one read their stream themselves and have limits of their own.
+    Routes without a declared body read their stream themselves and have limits of their own.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, gate: Gate, limit: int) -> None:
         self._scope = scope
         self._receive = receive
+        self._gate = gate
         self._limit = limit
         self._seen = 0
-        self.too_large = False
+        self._checked = False
+        self.refusal: AppError | None = None
 
     async def receive(self) -> Message:
-        if self._is_json_route() and _declared_length(self._scope) > self._limit:
-            self._refuse()
+        # The router sets the route in this same scope before an endpoint reads anything.
+        json_route = getattr(self._scope.get("route"), "body_field", None) is not None
+        if json_route and not self._checked:
+            self._checked = True
+            try:
+                await self._gate.check(self._scope)
+            except AppError as error:
+                self._refuse(error)
+            if _declared_length(self._scope) > self._limit:
+                self._refuse(BodyTooLarge(limit_bytes=self._limit))
         message = await self._receive()
         if message["type"] == "http.request":
             self._seen += len(message.get("body", b""))
-            if self._seen > self._limit and self._is_json_route():
-                self._refuse()
+            if json_route and self._seen > self._limit:
+                self._refuse(BodyTooLarge(limit_bytes=self._limit))
         return message
 
-    def _is_json_route(self) -> bool:
-        # Set by the router, in this same scope, before an endpoint reads anything.
-        return getattr(self._scope.get("route"), "body_field", None) is not None
-
-    def _refuse(self) -> None:
-        self.too_large = True
-        raise HTTPException(413)  # FastAPI passes it on; `Shield` puts its own answer in place
+    def _refuse(self, error: AppError) -> NoReturn:
+        self.refusal = error
+        raise HTTPException(error.http_status)  # FastAPI passes it on; `Shield` answers instead
 
 
 def client_certificate(scope: Scope) -> bytes | None:

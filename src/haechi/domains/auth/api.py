@@ -165,6 +165,7 @@ def _set_cookie(request: Request, response: Response, log_in: LogIn) -> None:
         samesite="strict",
         secure=request.url.scheme == "https",
     )
+    response.headers["Cache-Control"] = "no-store"
 
 
 def _address(request: Request) -> str:
@@ -327,6 +328,7 @@ def _add_token_routes(api: APIRouter, auth: Auth) -> None:
             expires_at=body.expires_at,
         )
         response.headers["Location"] = f"/api/v1/tokens/{token.id}"
+        response.headers["Cache-Control"] = "no-store"
         return NewTokenOut(
             id=token.id,
             name=token.name,

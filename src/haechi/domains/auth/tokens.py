@@ -40,7 +40,7 @@ class ApiTokens:
             raise TokenRoleTooHigh(role=role.name.lower(), own=by.role.name.lower())
         now = self._clock.now()
         if expires_at is not None and expires_at <= now:
-            raise BadRequest(problems="expires_at")
+            raise BadRequest(reason="expires_at")
         secret = Secret(TOKEN_PREFIX + ids.new_secret())
         row = ApiTokenRow(
             id=ids.new_id("token"),
