@@ -77,7 +77,9 @@ class Cgroup:
 
 
 class CgroupV1(Cgroup):
-    def __init__(self, name: str, *, root: Path = ROOT, names: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, *, root: Path = ROOT, names: dict[str, str] | None = None
+    ) -> None:
         """`names`: where the controllers' paths differ (`/proc/PID/cgroup`)."""
         of = {key: (names or {}).get(key, name).lstrip("/") for key in ("cpuacct", "cpu", "memory")}
         acct, cpu, mem = (root / key / of[key] for key in ("cpuacct", "cpu", "memory"))

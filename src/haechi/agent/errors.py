@@ -1,21 +1,9 @@
 """What can go wrong on a device, said to the person at its console and to the AIs in it.
 
-Failures of *commands* travel as `{code, data}` (`protocol.commands.CODES`); their texts belong to
-the server's domain, so here they are a plain `CommandFailed`.
+Failures of *commands* are in `protocol.problems`, because the server renders them.
 """
 
-from typing import Any
-
 from haechi.errors import Conflict, Forbidden, Invalid, NotFound, Text, Unavailable, Upstream
-
-
-class CommandFailed(Exception):
-    """The answer to a command that could not be done; `code` is a key of `CODES`."""
-
-    def __init__(self, code: str, **data: Any) -> None:
-        self.code = code
-        self.data = data
-        super().__init__(code, data)
 
 
 class NotEnrolled(NotFound):
@@ -51,19 +39,6 @@ class AlreadyEnrolled(Conflict):
     remedy = Text(
         "다시 등록하려면 --force를 사용하거나 새 데이터 폴더를 지정하세요.",
         "Use --force to enrol again, or give a new data folder.",
-    )
-
-
-class WrongServer(Forbidden):
-    code = "device.wrong_server"
-    detail = Text(
-        "{server}의 인증 기관 지문이 다릅니다. 받은 값: {found}",
-        "{server} shows another CA fingerprint than the one given: {found}",
-    )
-    remedy = Text(
-        "주소와 지문을 등록 명령과 비교하세요. 다르면 다른 서버이거나 중간자 공격일 수 있습니다.",
-        "Compare address and fingerprint with the enrolment command; it may be another server, "
-        "or someone in between.",
     )
 
 

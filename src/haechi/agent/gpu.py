@@ -70,7 +70,10 @@ class GpuWatch:
         """Follow nvidia-smi; returns at once where there is nothing to follow."""
         while self._smi:
             child = await asyncio.create_subprocess_exec(
-                self._smi, *_QUERY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+                self._smi,
+                *_QUERY,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
             )
             assert child.stdout is not None
             try:

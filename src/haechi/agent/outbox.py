@@ -102,6 +102,9 @@ class Outbox:
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._full = False
+        self._mode = "FULL"
+        self._live_bytes = 0
+        self._instances: dict[str, int] = {}
         self.queue_id = ""
         self.last_seq = 0
         """Newest number given."""
@@ -131,9 +134,7 @@ class Outbox:
 
     async def add(self, rows: Sequence[AgentResult]) -> Stored:
         """Store results; returns when they are durable. Raises QueueFull under a flood."""
-        encoded = [
-            (row.result.instance or "", row.result.seq or 0, _encode(row)) for row in rows
-        ]
+        encoded = [(row.result.instance or "", row.result.seq or 0, _encode(row)) for row in rows]
         size_bytes = sum(len(data) for _i, _s, data in encoded)
         crowded = self._waiting_rows + len(rows) > WAITING_ROWS
         if self._full or crowded or self._waiting_bytes + size_bytes > WAITING_BYTES:
@@ -294,7 +295,7 @@ class Outbox:
         return db
 
     def _load(self) -> None:
-        meta = dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+        meta = dict(self._rows("SELECT key, value FROM meta"))
         self.queue_id = meta.get("queue_id") or f"que-{secrets.token_hex(10)}"
         self.acked = int(meta.get("acked", "0"))
         newest = self._db.execute("SELECT max(seq) FROM results").get
@@ -309,7 +310,10 @@ class Outbox:
         self._set_meta("queue_id", self.queue_id)
 
     def _known_instances(self) -> dict[str, int]:
-        return dict(self._db.execute("SELECT name, number FROM instances").fetchall())
+        return dict(self._rows("SELECT name, number FROM instances"))
+
+    def _rows(self, statement: str, *values: int) -> list[Any]:
+        return self._db.execute(statement, values).fetchall()
 
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
@@ -387,9 +391,7 @@ class Outbox:
             self._live_bytes += len(data) + _ROW_OVERHEAD_BYTES
 
     def _select_samples(self, max_rows: int) -> tuple[list[int], list[bytes]]:
-        found = self._db.execute(
-            "SELECT id, row FROM samples ORDER BY id DESC LIMIT ?", (max_rows,)
-        ).fetchall()
+        found = self._rows("SELECT id, row FROM samples ORDER BY id DESC LIMIT ?", max_rows)
         return [row[0] for row in found], [row[1] for row in found]
 
     def _delete_samples(self, ids: Sequence[int]) -> None:
