@@ -15,7 +15,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from haechi.adapters.docker_calls import DockerCalls, Json, json_lines
@@ -162,14 +162,13 @@ class DockerApi(DockerCalls):
         query: Mapping[str, str],
         context: Body,
         *,
-        registries: Mapping[str, Any] | None = None,
+        head_timeout_s: float | None = TRANSFER_IDLE_S,
     ) -> AsyncIterator[AsyncIterator[Json]]:
         """Build the tar `context`; yields the Engine's lines. Leaving the context cancels it."""
         headers = {"Content-Type": "application/x-tar"}
-        if registries:
-            encoded = base64.urlsafe_b64encode(json.dumps(registries).encode())
-            headers["X-Registry-Config"] = encoded.decode()
-        async with self.stream("POST", "/build", query, body=context, headers=headers) as response:
+        async with self.stream(
+            "POST", "/build", query, body=context, headers=headers, head_timeout_s=head_timeout_s
+        ) as response:
             yield json_lines(response.chunks())
 
     # --- containers

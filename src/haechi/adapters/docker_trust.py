@@ -1,0 +1,90 @@
+"""Wires a Docker host to the site registry: how its name resolves and which CA it trusts.
+
+dockerd reads both at each pull, so nothing is restarted: `certs.d/<name>:<port>/ca.crt` and a line
+in the hosts file (an unknown name is asked for again after 5 s at most). Standard library only:
+the agent uses it too. Idempotent; files are replaced as a whole, and only our own line is touched.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Final
+
+MARK: Final = "# haechi registry"
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}")
+
+
+def wire_docker_host(
+    *,
+    config_home: Path,
+    hosts_file: Path,
+    name: str,
+    port: int,
+    address: str,
+    ca_pem: str,
+) -> bool:
+    """Make `name:port` resolve to the IP `address` and be trusted by `ca_pem`.
+
+    `config_home` is Docker's (`/etc/docker`). Returns whether anything changed. Raises ValueError
+    on what is no name or address, OSError where the files may not be written.
+    """
+    if not _NAME.fullmatch(name) or not _ADDRESS.fullmatch(address) or not 0 < port < 65536:
+        raise ValueError(f"not a registry name and address: {name!r} {address!r} {port!r}")
+    trusted = _replace(_ca_file(config_home, name, port), ca_pem, 0o644)
+    resolved = _set_host(hosts_file, name, f"{address}\t{name}\t{MARK}")
+    return trusted or resolved
+
+
+def unwire_docker_host(*, config_home: Path, hosts_file: Path, name: str, port: int) -> None:
+    """Take back what `wire_docker_host` did."""
+    path = _ca_file(config_home, name, port)
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
+    _set_host(hosts_file, name, None)
+
+
+def _ca_file(config_home: Path, name: str, port: int) -> Path:
+    return config_home / "certs.d" / f"{name}:{port}" / "ca.crt"
+
+
+def _set_host(hosts_file: Path, name: str, line: str | None) -> bool:
+    try:
+        text = hosts_file.read_text("utf-8")
+    except FileNotFoundError:
+        text = ""
+    lines = text.splitlines()
+    kept = [old for old in lines if not (old.endswith(MARK) and name in old.split())]
+    # Ours goes first: where somebody else's line names it too, the first one counts.
+    wanted = kept if line is None else [line, *kept]
+    if line is not None and line in lines and lines.count(line) == len(lines) - len(kept):
+        return False
+    return _replace(hosts_file, "".join(f"{entry}\n" for entry in wanted), 0o644)
+
+
+def _replace(path: Path, content: str, mode: int) -> bool:
+    """Write it unless it is so already. A bind-mounted file cannot be renamed over: see below."""
+    with contextlib.suppress(OSError):
+        if path.read_text("utf-8") == content:
+            return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(mode)
+        try:
+            Path(temporary).rename(path)
+        except OSError:
+            # /etc/hosts inside a container is a mount of its own: write through it.
+            with path.open("r+", encoding="utf-8") as file:
+                file.write(content)
+                file.truncate()
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return True

@@ -1,0 +1,272 @@
+"""Reading a Dockerfile just far enough to know its images, and exchanging them by the base map.
+
+Pure: text in, text out. Only the image words change, so that line numbers, comments and layout in
+the build log are the author's. Nothing may be fetched from outside on the Dockerfile's word alone:
+`syntax` directives, which name a frontend image, are left out.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from haechi.domains.builds.images import normalise
+from haechi.domains.builds.model import BadDockerfile, BaseUse
+
+_DIRECTIVE: Final = re.compile(r"^\s*(?:#|//)\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*$")
+_HEREDOC: Final = re.compile(r"(?:^|\s)\d*<<(-?)([\"']?)([A-Za-z_][A-Za-z0-9_.]*)\2(?=\s|$|;|>|\))")
+_VARIABLE: Final = re.compile(
+    r"\\\$|\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?::([-+])([^}]*))?\})"
+)
+_HAS_HEREDOCS: Final = frozenset({"RUN", "COPY", "ADD"})
+LEFT_OUT: Final = "# syntax line left out by haechi"
+
+
+@dataclass(slots=True)
+class Instruction:
+    name: str
+    words: list[str]
+    first: int
+    """Index of its first line; `last` is inclusive and covers its heredocs."""
+    last: int
+    head_last: int
+    """Index of the last line before its heredocs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    text: str
+    bases: list[BaseUse]
+    """Every outside image it names, in order, without repeats."""
+    heredocs: bool
+    """Uses heredocs, which older BuildKits only know through a fetched frontend."""
+    syntax: str = ""
+    """The frontend image that was left out."""
+
+
+def platform_arguments(build_platform: str, target_platform: str) -> dict[str, str]:
+    """The ARGs that BuildKit predefines for FROM lines."""
+    arguments: dict[str, str] = {}
+    for prefix, platform in (("BUILD", build_platform), ("TARGET", target_platform)):
+        os_name, _, rest = platform.partition("/")
+        arch, _, variant = rest.partition("/")
+        arguments |= {
+            f"{prefix}PLATFORM": platform,
+            f"{prefix}OS": os_name,
+            f"{prefix}ARCH": arch,
+            f"{prefix}VARIANT": variant,
+        }
+    return arguments
+
+
+def rewrite(
+    text: str,
+    *,
+    base_map: Mapping[str, str],
+    build_platform: str,
+    target_platform: str,
+    build_args: Mapping[str, str] | None = None,
+) -> Rewritten:
+    """Apply the operator's map (source → target) to every image the Dockerfile names.
+
+    Raises BadDockerfile where it has no stage or an image cannot be known before building.
+    """
+    lines = text.removeprefix("\ufeff").split("\n")
+    escape, syntax = directives(lines)
+    work = _Rewriting(
+        lines=lines,
+        known={normalise(source): target for source, target in base_map.items()},
+        given=dict(build_args or {}),
+        arguments=platform_arguments(build_platform, target_platform),
+        target_platform=target_platform,
+    )
+    heredocs = False
+    for part in instructions(lines, escape):
+        heredocs = heredocs or part.last > part.head_last
+        work.take(part)
+    if work.stages == 0:
+        raise BadDockerfile(line=1, problem="there is no FROM line")
+    return Rewritten("\n".join(lines), list(work.bases.values()), heredocs, syntax)
+
+
+@dataclass(slots=True)
+class _Rewriting:
+    lines: list[str]
+    known: dict[str, str]
+    given: dict[str, str]
+    arguments: dict[str, str]
+    target_platform: str
+    bases: dict[tuple[str, str], BaseUse] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    stages: int = 0
+
+    def take(self, part: Instruction) -> None:
+        if part.name == "ARG" and self.stages == 0:
+            self._declare(part.words)
+        elif part.name == "FROM":
+            self._from(part)
+        elif part.name in {"COPY", "ADD", "RUN"}:
+            for key, word in _references(part):
+                target = self._use(word, part.first + 1, self.target_platform)
+                if target is not None:
+                    _exchange(self.lines, part, f"{key}={word}", f"{key}={target}")
+
+    def _declare(self, words: list[str]) -> None:
+        """ARG before the first FROM: a value given to the build wins over the default."""
+        for word in words:
+            name, equals, default = word.partition("=")
+            if name in self.given:
+                self.arguments[name] = self.given[name]
+            elif equals:
+                self.arguments[name] = expand(default.strip("\"'"), self.arguments)
+
+    def _from(self, part: Instruction) -> None:
+        flags, words = _flags(part.words)
+        if not words:
+            raise BadDockerfile(line=part.first + 1, problem="FROM names no image")
+        platform = expand(flags.get("platform", ""), self.arguments) or self.target_platform
+        target = self._use(words[0], part.first + 1, platform)
+        if target is not None:
+            _exchange(self.lines, part, words[0], target)
+        if len(words) == 3 and words[1].upper() == "AS":
+            self.names.add(words[2].lower())
+        self.stages += 1
+
+    def _use(self, word: str, line: int, platform: str) -> str | None:
+        """Note an outside image; returns what the word must become, None: stays as it is."""
+        resolved = expand(word.strip("\"'"), self.arguments)
+        if not resolved:
+            raise BadDockerfile(line=line, problem=f"'{word}' is empty: an ARG has no value")
+        lower = resolved.lower()
+        if lower == "scratch" or lower in self.names:
+            return None
+        if lower.isdecimal() and int(lower) < self.stages:
+            return None
+        target = self.known.get(normalise(resolved))
+        used = BaseUse(source=resolved, used=target or resolved, platform=platform, line=line)
+        self.bases.setdefault((resolved, platform), used)
+        return target
+
+
+def expand(word: str, arguments: Mapping[str, str]) -> str:
+    """`$A`, `${A}`, `${A:-default}`, `${A:+other}` as BuildKit does them in FROM and ARG."""
+
+    def value(match: re.Match[str]) -> str:
+        if match.group(0) == "\\$":
+            return "$"
+        found = arguments.get(match.group(1) or match.group(2), "")
+        if match.group(3) == "-":
+            return found or expand(match.group(4), arguments)
+        if match.group(3) == "+":
+            return expand(match.group(4), arguments) if found else ""
+        return found
+
+    return _VARIABLE.sub(value, word)
+
+
+def directives(lines: list[str]) -> tuple[str, str]:
+    """(escape character, syntax); blanks out `syntax` directives, in all of BuildKit's forms."""
+    escape, syntax = "\\", ""
+    for index, line in enumerate(lines):
+        stripped = line.strip()
+        if not stripped or (index == 0 and stripped.startswith("#!")):
+            continue
+        if stripped.startswith("{"):
+            raise BadDockerfile(line=index + 1, problem="this is JSON, not a Dockerfile")
+        if not stripped.startswith(("#", "//")):
+            break
+        found = _DIRECTIVE.match(line)
+        if found is None:
+            continue
+        name = found.group(1).lower()
+        if name == "syntax":
+            syntax = syntax or found.group(2)
+            lines[index] = LEFT_OUT
+        elif name == "escape" and found.group(2) in {"\\", "`"}:
+            escape = found.group(2)
+    return escape, syntax
+
+
+def instructions(lines: list[str], escape: str) -> Iterator[Instruction]:
+    index = 0
+    while index < len(lines):
+        stripped = lines[index].strip()
+        if not stripped or stripped.startswith("#"):
+            index += 1
+            continue
+        first, text = index, ""
+        while True:
+            line = lines[index].rstrip()
+            stripped = line.strip()
+            comment = stripped.startswith("#") or (not stripped and index > first)
+            if not comment:
+                goes_on = line.endswith(escape)
+                text += (line[: -len(escape)] if goes_on else line) + " "
+                if not goes_on:
+                    break
+            if index + 1 >= len(lines):
+                break
+            index += 1
+        head_last = index
+        name, _, rest = text.strip().partition(" ")
+        name = name.upper()
+        if name in _HAS_HEREDOCS:
+            index = _skip_heredocs(lines, index, rest)
+        yield Instruction(name, rest.split(), first, index, head_last)
+        index += 1
+
+
+def _skip_heredocs(lines: list[str], index: int, rest: str) -> int:
+    for dash, _, word in _HEREDOC.findall(rest):
+        start = index
+        while index + 1 < len(lines):
+            index += 1
+            line = lines[index].rstrip("\r")
+            if (line.lstrip("\t") if dash else line) == word:
+                break
+        else:
+            raise BadDockerfile(line=start + 1, problem=f"the heredoc '{word}' has no end")
+    return index
+
+
+def _flags(words: list[str]) -> tuple[dict[str, str], list[str]]:
+    flags: dict[str, str] = {}
+    for index, word in enumerate(words):
+        if not word.startswith("--"):
+            return flags, words[index:]
+        key, _, value = word[2:].partition("=")
+        flags[key.lower()] = value
+    return flags, []
+
+
+def _references(part: Instruction) -> Iterator[tuple[str, str]]:
+    """(`key`, word) of each `--from=word` and of `from=word` in each `--mount`."""
+    for word in part.words:
+        if not word.startswith("--"):
+            return
+        key, _, value = word.partition("=")
+        if key == "--from" and value:
+            yield key, value
+        elif key == "--mount":
+            for option in value.split(","):
+                name, _, source = option.partition("=")
+                if name.lower() == "from" and source:
+                    yield name, source
+
+
+def _exchange(lines: list[str], part: Instruction, old: str, new: str) -> None:
+    """Put `new` for the first whole word `old` among the instruction's own lines."""
+    pattern = re.compile(rf"(?<![\w./:@$}}-]){re.escape(old)}(?![\w./:@-])")
+    if old.startswith("--"):
+        pattern = re.compile(rf"(?<!\S){re.escape(old)}(?!\S)")
+    for index in range(part.first, part.head_last + 1):
+        if lines[index].lstrip().startswith("#"):
+            continue
+        start = 0
+        if index == part.first:
+            start = len(lines[index]) - len(lines[index].lstrip()) + len(part.name)
+        head, tail = lines[index][:start], lines[index][start:]
+        changed, count = pattern.subn(lambda _: new, tail, count=1)
+        if count:
+            lines[index] = head + changed
+            return
