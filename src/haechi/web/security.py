@@ -167,7 +167,9 @@ class Gate:
         if text in self._origins:
             return
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if not host or _authority(text) != _authority(f"{urlsplit(text).scheme}://{host}"):
+        scheme = text.partition(":")[0]
+        authority = _authority(text)
+        if authority is None or authority != _authority(f"{scheme}://{host}"):
             raise ForeignOrigin(origin=text[:200])
 
 
