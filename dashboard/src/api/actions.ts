@@ -4,8 +4,8 @@ import { body, http, ifMatch } from "./client";
 import { ProblemError, toProblem } from "./problem";
 import type { AssignmentIn, CameraIn, DeployIn, DeviceIn, PackageVersion, Role, UserIn } from "./types";
 
-const at = (id: string) => ({ params: { path: { id } } });
-const edit = (id: string, etag: string) => ({ params: { path: { id } }, headers: ifMatch(etag) });
+const at = <P>(path: P) => ({ params: { path } });
+const edit = <P>(path: P, etag: string) => ({ params: { path }, headers: ifMatch(etag) });
 
 export const signIn = (name: string, password: string) =>
   body(http.POST("/api/v1/session", { body: { name, password } }));
@@ -18,18 +18,18 @@ export const changePassword = (current: string, next: string) =>
 export const createDevice = (device: DeviceIn) =>
   body(http.POST("/api/v1/devices", { body: device }));
 export const editDevice = (id: string, etag: string, change: DeviceIn) =>
-  body(http.PATCH("/api/v1/devices/{id}", { ...edit(id, etag), body: change }));
-export const deleteDevice = (id: string) => body(http.DELETE("/api/v1/devices/{id}", at(id)));
+  body(http.PATCH("/api/v1/devices/{device_id}", { ...edit({ device_id: id }, etag), body: change }));
+export const deleteDevice = (id: string) => body(http.DELETE("/api/v1/devices/{device_id}", at({ device_id: id })));
 export const enrolDevice = (id: string) =>
-  body(http.POST("/api/v1/devices/{id}/enrolment", at(id)));
+  body(http.POST("/api/v1/devices/{device_id}/enrolment", at({ device_id: id })));
 export const revokeDevice = (id: string) =>
-  body(http.POST("/api/v1/devices/{id}/revoke", at(id)));
+  body(http.POST("/api/v1/devices/{device_id}/revoke", at({ device_id: id })));
 
 export const createCamera = (camera: CameraIn) =>
   body(http.POST("/api/v1/cameras", { body: camera }));
 export const editCamera = (id: string, etag: string, change: Partial<CameraIn>) =>
-  body(http.PATCH("/api/v1/cameras/{id}", { ...edit(id, etag), body: change }));
-export const deleteCamera = (id: string) => body(http.DELETE("/api/v1/cameras/{id}", at(id)));
+  body(http.PATCH("/api/v1/cameras/{camera_id}", { ...edit({ camera_id: id }, etag), body: change }));
+export const deleteCamera = (id: string) => body(http.DELETE("/api/v1/cameras/{camera_id}", at({ camera_id: id })));
 
 export const deletePackage = (id: string, force: boolean) =>
   body(
@@ -47,30 +47,30 @@ export const buildVersion = (id: string, ver: string) =>
 export const deploy = (request: DeployIn) =>
   body(http.POST("/api/v1/deployments", { body: request }));
 export const rollBack = (id: string) =>
-  body(http.POST("/api/v1/deployments/{id}/rollback", at(id)));
+  body(http.POST("/api/v1/deployments/{id}/rollback", at({ id })));
 export const removeDeployment = (id: string) =>
-  body(http.DELETE("/api/v1/deployments/{id}", at(id)));
+  body(http.DELETE("/api/v1/deployments/{id}", at({ id })));
 
 export const assign = (request: AssignmentIn) =>
   body(http.POST("/api/v1/assignments", { body: request }));
 export const moveAssignment = (id: string, deployment_id: string) =>
-  body(http.POST("/api/v1/assignments/{id}/move", { ...at(id), body: { deployment_id } }));
+  body(http.POST("/api/v1/assignments/{id}/move", { ...at({ id }), body: { deployment_id } }));
 export const endAssignment = (id: string) =>
-  body(http.DELETE("/api/v1/assignments/{id}", at(id)));
+  body(http.DELETE("/api/v1/assignments/{id}", at({ id })));
 
 export const cancelOperation = (id: string) =>
-  body(http.POST("/api/v1/operations/{id}/cancel", at(id)));
+  body(http.POST("/api/v1/operations/{operation_id}/cancel", at({ operation_id: id })));
 
 export const createUser = (user: UserIn) => body(http.POST("/api/v1/users", { body: user }));
 export const editUser = (
   id: string,
   etag: string,
   change: { role?: Role; disabled?: boolean; password?: string },
-) => body(http.PATCH("/api/v1/users/{id}", { ...edit(id, etag), body: change }));
-export const deleteUser = (id: string) => body(http.DELETE("/api/v1/users/{id}", at(id)));
+) => body(http.PATCH("/api/v1/users/{user_id}", { ...edit({ user_id: id }, etag), body: change }));
+export const deleteUser = (id: string) => body(http.DELETE("/api/v1/users/{user_id}", at({ user_id: id })));
 export const createToken = (name: string, role: Role) =>
   body(http.POST("/api/v1/tokens", { body: { name, role } }));
-export const deleteToken = (id: string) => body(http.DELETE("/api/v1/tokens/{id}", at(id)));
+export const deleteToken = (id: string) => body(http.DELETE("/api/v1/tokens/{token_id}", at({ token_id: id })));
 
 export const editSite = (
   etag: string,

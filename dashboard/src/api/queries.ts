@@ -79,7 +79,7 @@ export const useOperation = (id: string | null) =>
     queryKey: ["operation", id],
     enabled: id !== null,
     queryFn: () =>
-      body(http.GET("/api/v1/operations/{id}", { params: { path: { id: id ?? "" } } })),
+      body(http.GET("/api/v1/operations/{operation_id}", { params: { path: { operation_id: id ?? "" } } })),
   });
 
 export type ResultFilter = {
@@ -163,11 +163,11 @@ export const useRegistry = () =>
   useQuery({ queryKey: ["registry"], queryFn: () => body(http.GET("/api/v1/registry")) });
 
 export const readDevice = (id: string) =>
-  tagged(http.GET("/api/v1/devices/{id}", { params: { path: { id } } }));
+  tagged(http.GET("/api/v1/devices/{device_id}", { params: { path: { device_id: id } } }));
 export const readCamera = (id: string) =>
-  tagged(http.GET("/api/v1/cameras/{id}", { params: { path: { id } } }));
+  tagged(http.GET("/api/v1/cameras/{camera_id}", { params: { path: { camera_id: id } } }));
 export const readUser = (id: string) =>
-  tagged(http.GET("/api/v1/users/{id}", { params: { path: { id } } }));
+  tagged(http.GET("/api/v1/users/{user_id}", { params: { path: { user_id: id } } }));
 export const readSite = () => tagged(http.GET("/api/v1/site"));
 
 function page() {

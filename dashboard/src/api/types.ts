@@ -24,7 +24,7 @@ export type SummaryBucket = S["SummaryBucket"];
 export type User = S["UserOut"];
 export type UserIn = S["UserIn"];
 export type Token = S["TokenOut"];
-export type AuditEntry = S["AuditOut"];
+export type AuditEntry = S["AuditEntryOut"];
 export type BaseImage = S["BaseImage"];
 export type Registry = S["RegistryOut"];
 

@@ -1,26 +1,22 @@
-/** Live log messages joined to what was read before. Pure. */
-
-export type LogPart = { lines: string[]; first: number | null };
-
-/** `{line, n}` or `{lines, n}`; `n` is the number of the (first) line, counted from 1. */
-export function linesOf(data: unknown): LogPart {
-  if (typeof data === "string") return { lines: [data], first: null };
-  if (typeof data !== "object" || data === null) return { lines: [], first: null };
-  const { line, lines, n } = data as { line?: unknown; lines?: unknown; n?: unknown };
-  const first = typeof n === "number" ? n : null;
-  if (Array.isArray(lines)) return { lines: lines.map(String), first };
-  return typeof line === "string" ? { lines: [line], first } : { lines: [], first };
-}
+/** A log that is read once and then followed live. Pure. */
 
 export const LOG_LIMIT = 5000;
 
-export function appendLines(known: string[], part: LogPart): string[] {
-  if (part.lines.length === 0) return known;
-  if (part.first === null) return [...known, ...part.lines].slice(-LOG_LIMIT);
-  const next = known.slice();
-  part.lines.forEach((line, index) => {
-    next[(part.first ?? 1) - 1 + index] = line;
-  });
-  for (let index = 0; index < next.length; index += 1) next[index] ??= "";
-  return next;
+/** One message of a `log:` topic: a line of text, or several. */
+export function linesOf(data: unknown): string[] {
+  return typeof data === "string" ? data.split("\n") : [];
+}
+
+/**
+ * What was read, then what came live. Following began before reading, so the first live lines may
+ * be the last ones read: the longest such overlap is shown once.
+ */
+export function joinLines(read: string[], live: string[]): string[] {
+  for (let size = Math.min(read.length, live.length); size > 0; size -= 1) {
+    const start = read.length - size;
+    if (live.slice(0, size).every((line, index) => line === read[start + index])) {
+      return [...read, ...live.slice(size)].slice(-LOG_LIMIT);
+    }
+  }
+  return [...read, ...live].slice(-LOG_LIMIT);
 }

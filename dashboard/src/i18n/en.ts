@@ -89,6 +89,7 @@ export const en: Record<keyof typeof ko, string> = {
   "metric.memory": "Memory",
 
   // site
+  "site.title": "Site overview",
   "site.devicesOk": "Devices well",
   "site.camerasOk": "Cameras well",
   "site.deploymentsRunning": "Deployments running",
@@ -380,11 +381,11 @@ export const en: Record<keyof typeof ko, string> = {
   "audit.actor": "Who",
   "audit.action": "Action",
   "audit.subject": "Subject",
-  "audit.outcome": "Outcome",
-  "audit.outcome.ok": "OK",
-  "audit.outcome.failed": "Failed",
-  "audit.outcome.refused": "Refused",
-  "audit.outcome.denied": "Denied",
+  "audit.details": "Details",
+  "audit.kind.token": "Token",
+  "audit.kind.device": "Device",
+  "audit.kind.deployment": "Deployment",
+  "audit.kind.system": "System",
   "audit.empty": "Nothing recorded",
 
   // settings

@@ -86,6 +86,7 @@ export const ko = {
   "metric.memory": "메모리",
 
   // site
+  "site.title": "현장 현황",
   "site.devicesOk": "정상 장치",
   "site.camerasOk": "정상 카메라",
   "site.deploymentsRunning": "실행 중인 배포",
@@ -371,11 +372,11 @@ export const ko = {
   "audit.actor": "누가",
   "audit.action": "동작",
   "audit.subject": "대상",
-  "audit.outcome": "결과",
-  "audit.outcome.ok": "성공",
-  "audit.outcome.failed": "실패",
-  "audit.outcome.refused": "거부",
-  "audit.outcome.denied": "거부",
+  "audit.details": "내용",
+  "audit.kind.token": "토큰",
+  "audit.kind.device": "장치",
+  "audit.kind.deployment": "배포",
+  "audit.kind.system": "시스템",
   "audit.empty": "기록이 없습니다",
 
   // settings

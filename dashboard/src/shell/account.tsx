@@ -62,7 +62,7 @@ export function AccountMenu() {
     <>
       <Button tone="ghost" small onClick={() => setChanging(true)} title={t("password.change")}>
         {me.name}
-        <span className="text-2xs text-muted">{t.code("role", me.role)}</span>
+        <span className="hidden text-2xs text-muted sm:inline">{t.code("role", me.role)}</span>
       </Button>
       <Button tone="ghost" small onClick={() => void leave()}>
         {t("session.signOut")}

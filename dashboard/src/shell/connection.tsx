@@ -21,7 +21,7 @@ export function Connection() {
       className={`inline-flex items-center gap-1.5 rounded px-2 py-1 text-xs ${live ? "text-muted" : "bg-warn/15 text-warn"}`}
     >
       <Mark tone={live ? "ok" : "warn"} />
-      {text}
+      <span className={live ? "hidden whitespace-nowrap sm:inline" : "whitespace-nowrap"}>{text}</span>
     </span>
   );
 }

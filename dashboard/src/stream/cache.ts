@@ -3,29 +3,44 @@ import type { QueryClient } from "@tanstack/react-query";
 import type { Operation } from "@/api/types";
 import { isEnded } from "@/format/operation";
 
-type Listed = { items: Operation[] };
+type Listed = { items: Operation[]; next_cursor: string | null };
 
-export function isOperation(data: unknown): data is Operation {
+/** What the topic `operations` says: how far it is, without texts in anybody's language. */
+export type OperationNews = Pick<
+  Operation,
+  "id" | "kind" | "subject" | "state" | "step" | "progress_ratio" | "progress_text" | "ended_at"
+>;
+
+export function isOperation(data: unknown): data is OperationNews {
   return (
     typeof data === "object" && data !== null && "id" in data && "kind" in data && "state" in data
   );
 }
 
-/** Newest first; an operation that is known is replaced in its place. */
-export function mergeOperation(items: Operation[], operation: Operation): Operation[] {
-  const at = items.findIndex((item) => item.id === operation.id);
-  if (at < 0) return [operation, ...items];
-  const next = items.slice();
-  next[at] = { ...items[at], ...operation };
-  return next;
+/** The known operation with the news in it; its texts stay as they were read. */
+export function withNews(known: Operation, news: OperationNews): Operation {
+  const { state, step, progress_ratio, progress_text, ended_at } = news;
+  return { ...known, state, step, progress_ratio, progress_text, ended_at };
+}
+
+/** Whether the news tell of more than progress: then titles, steps or the error must be read. */
+export function needsReading(known: Operation | undefined, news: OperationNews): boolean {
+  return known === undefined || known.step !== news.step || known.state !== news.state;
 }
 
 export function applyOperation(queries: QueryClient, data: unknown): void {
   if (!isOperation(data)) return;
-  queries.setQueryData<Listed>(["operations"], (known) =>
-    known ? { ...known, items: mergeOperation(known.items, data) } : known,
-  );
-  queries.setQueryData(["operation", data.id], data);
+  const one = ["operation", data.id];
+  const list = queries.getQueryData<Listed>(["operations"]);
+  const listed = list?.items.find((each) => each.id === data.id);
+  if (list && listed) {
+    const items = list.items.map((each) => (each === listed ? withNews(each, data) : each));
+    queries.setQueryData<Listed>(["operations"], { ...list, items });
+  }
+  const shown = queries.getQueryData<Operation>(one);
+  if (shown) queries.setQueryData(one, withNews(shown, data));
+  if (needsReading(listed, data)) void queries.invalidateQueries({ queryKey: ["operations"] });
+  if (needsReading(shown, data)) void queries.invalidateQueries({ queryKey: one });
   if (!isEnded(data.state)) return;
   // What an operation changed is not in its message: read it again.
   for (const key of ["packages", "versions", "deployments", "assignments", "registry", "devices"]) {

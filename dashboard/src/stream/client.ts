@@ -36,7 +36,7 @@ const DOUBT_AFTER = 2;
 
 /** Full jitter above a floor: many tabs do not come back in step after a restart. */
 export function retryDelay(attempt: number, random: number): number {
-  const ceiling = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.max(0, attempt - 1));
+  const ceiling = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** (attempt + 1));
   return Math.round(RETRY_MIN_MS + random * Math.max(0, ceiling - RETRY_MIN_MS));
 }
 

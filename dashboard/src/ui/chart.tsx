@@ -122,6 +122,7 @@ function options(
       {
         ...axis,
         space: 80,
+        size: 26,
         values: (_, ticks) => ticks.map((tick) => clockTime(tick * 1000, language, zone)),
       },
       { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => format(tick)) },
@@ -159,6 +160,7 @@ function drawMarks(
   ctx.save();
   ctx.font = font.replace("11px", `${11 * ratio}px`);
   ctx.textBaseline = "top";
+  ctx.textAlign = "left";
   let edge = Number.NEGATIVE_INFINITY;
   let row = 0;
   for (const mark of [...marks].sort((a, b) => a.at_s - b.at_s)) {

@@ -33,7 +33,9 @@ const TONE_OF: Record<string, Tone> = {
   pulling: "info",
 };
 
-export function toneOf(state: string | null | undefined): Tone {
+/** `group` because running is good for an AI, but only under way for an operation. */
+export function toneOf(state: string | null | undefined, group = ""): Tone {
+  if (state === "running" && group === "operation.state") return "info";
   return (state && TONE_OF[state]) || "idle";
 }
 
@@ -64,7 +66,7 @@ export function Mark({ tone, className }: { tone: Tone; className?: string }) {
 /** `group` names the messages (`device.state` → `device.state.ok`). */
 export function State({ group, value }: { group: string; value: string | null | undefined }) {
   const t = useT();
-  const tone = toneOf(value);
+  const tone = toneOf(value, group);
   return (
     <span className={cx("inline-flex items-center gap-1.5 whitespace-nowrap", TEXT[tone])}>
       <Mark tone={tone} />

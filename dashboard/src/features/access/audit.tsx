@@ -5,7 +5,7 @@ import { useT } from "@/i18n/react";
 import { Button } from "@/ui/button";
 import { Empty, Page, Panel } from "@/ui/panel";
 import { Loaded } from "@/ui/query";
-import { State } from "@/ui/status";
+import { Chip } from "@/ui/status";
 import { type Column, Table } from "@/ui/table";
 import { Clock } from "@/ui/time";
 
@@ -17,10 +17,18 @@ export function AuditPage() {
   const columns = useMemo<Column<AuditEntry>[]>(
     () => [
       { id: "at", name: t("audit.at"), className: "whitespace-nowrap", cell: (row) => <Clock at={row.at} full /> },
-      { id: "actor", name: t("audit.actor"), cell: (row) => row.actor },
+      { id: "actor", name: t("audit.actor"), cell: (row) => <Actor entry={row} /> },
       { id: "action", name: t("audit.action"), cell: (row) => <code className="font-mono text-xs">{row.action}</code> },
       { id: "subject", name: t("audit.subject"), cell: (row) => <code className="font-mono text-xs">{row.subject}</code> },
-      { id: "outcome", name: t("audit.outcome"), cell: (row) => <State group="audit.outcome" value={row.outcome} /> },
+      {
+        id: "details",
+        name: t("audit.details"),
+        cell: (row) => (
+          <code className="font-mono text-xs text-muted">
+            {Object.keys(row.details).length > 0 ? JSON.stringify(row.details) : ""}
+          </code>
+        ),
+      },
     ],
     [t],
   );
@@ -52,5 +60,15 @@ export function AuditPage() {
         </Loaded>
       </Panel>
     </Page>
+  );
+}
+
+function Actor({ entry }: { entry: AuditEntry }) {
+  const t = useT();
+  return (
+    <span className="inline-flex items-center gap-1.5" title={entry.by_id}>
+      {entry.by_name || entry.by_id}
+      {entry.by_kind !== "user" && <Chip>{t.code("audit.kind", entry.by_kind)}</Chip>}
+    </span>
   );
 }

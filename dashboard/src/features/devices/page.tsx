@@ -105,7 +105,7 @@ function Content({ device }: { device: Device }) {
       ) : (
         <DeviceCharts device_id={device.id} deployments={deployments.data ?? []} />
       )}
-      <div className="grid gap-4 xl:grid-cols-[minmax(0,1fr)_22rem]">
+      <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,1fr)_22rem]">
         <div className="flex min-w-0 flex-col gap-4">
           <Panel title={t("deployments.title")} flush>
             <Loaded query={deployments}>

@@ -4,7 +4,7 @@ import { cancelOperation, followText } from "@/api/actions";
 import { ProblemError, toProblem } from "@/api/problem";
 import { useOperation, useOperations } from "@/api/queries";
 import type { Operation } from "@/api/types";
-import { appendLines, linesOf } from "@/format/log";
+import { joinLines, linesOf, LOG_LIMIT } from "@/format/log";
 import { isEnded } from "@/format/operation";
 import { span } from "@/format/time";
 import { useT } from "@/i18n/react";
@@ -212,26 +212,25 @@ function Steps({ operation }: { operation: Operation }) {
   );
 }
 
-/** The stored log first, then live lines; lines are numbered so that none is shown twice. */
+/** The stored log first, then live lines. */
 export function OperationLog({ id, className }: { id: string; className?: string }) {
-  const [lines, setLines] = useState<string[]>([]);
+  const [read, setRead] = useState<string[]>([]);
+  const [live, setLive] = useState<string[]>([]);
   const [error, setError] = useState<unknown>(null);
   useTopic(`log:${id}`, (message) => {
-    setLines((known) => appendLines(known, linesOf(message.data)));
+    setLive((known) => [...known, ...linesOf(message.data)].slice(-LOG_LIMIT));
   });
   useEffect(() => {
     const abort = new AbortController();
     const stored: string[] = [];
     followText(`/api/v1/operations/${id}/log`, abort.signal, (more) => stored.push(...more))
-      .then(() => {
-        if (stored.at(-1) === "") stored.pop();
-        setLines((live) => (live.length > stored.length ? live : stored));
-      })
+      .then(() => setRead(stored))
       .catch((failure: unknown) => {
         if (!abort.signal.aborted) setError(failure);
       });
     return () => abort.abort();
   }, [id]);
+  const lines = useMemo(() => joinLines(read, live), [read, live]);
   return (
     <>
       {error !== null && <ProblemNotice error={error} />}

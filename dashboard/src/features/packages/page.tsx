@@ -167,7 +167,7 @@ function Content({ pack }: { pack: Package }) {
         )
       }
     >
-      <div className="grid gap-4 xl:grid-cols-[minmax(0,1fr)_20rem]">
+      <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,1fr)_20rem]">
         <Panel title={t("package.versions")} flush>
           <Loaded query={versions}>
             {(rows) => (

@@ -20,7 +20,7 @@ export function SignInPage() {
   const [password, setPassword] = useState("");
   const submit = async () => {
     const me = await signIn(name, password);
-    if (!hasChosenLanguage()) setLanguage(me.language);
+    if (!hasChosenLanguage()) setLanguage(me.language ?? currentLanguage());
     else if (me.language !== currentLanguage()) await saveLanguage(currentLanguage());
     queries.setQueryData(["me"], me);
   };

@@ -30,13 +30,18 @@ export function SitePage() {
   const cameras = useCameras();
   const deployments = useDeployments();
   return (
-    <Page title={site?.name ?? t("nav.site")} above={site?.postal_address}>
-      <Counters
-        devices={devices.data ?? []}
-        cameras={cameras.data ?? []}
-        deployments={deployments.data ?? []}
-      />
-      <div className="grid gap-4 xl:grid-cols-[minmax(0,1fr)_24rem]">
+    <Page
+      title={t("site.title")}
+      above={site?.postal_address}
+      actions={
+        <Counters
+          devices={devices.data ?? []}
+          cameras={cameras.data ?? []}
+          deployments={deployments.data ?? []}
+        />
+      }
+    >
+      <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,1fr)_24rem]">
         <Panel title={t("cameras.title")} flush>
           <Loaded query={cameras} rows={8}>
             {(list) =>
@@ -214,11 +219,19 @@ function Gauge({
   );
 }
 
+/** Few cameras are shown big: the grid stays about as high as it is wide. */
+function columnsFor(count: number): string {
+  if (count <= 1) return "grid-cols-1";
+  if (count <= 4) return "grid-cols-1 sm:grid-cols-2";
+  if (count <= 9) return "grid-cols-1 sm:grid-cols-2 lg:grid-cols-3";
+  return "grid-cols-2 md:grid-cols-3 lg:grid-cols-4 2xl:grid-cols-5";
+}
+
 function CameraGrid({ cameras }: { cameras: Camera[] }) {
   const assignments = useAssignments().data;
   const deployments = useDeployments().data;
   return (
-    <div className="grid grid-cols-[repeat(auto-fill,minmax(min(100%,20rem),1fr))] gap-px bg-line">
+    <div className={`grid gap-px ${columnsFor(cameras.length)}`}>
       {cameras.map((camera) => (
         <CameraTile
           key={camera.id}
