@@ -205,7 +205,7 @@ class TimedOut(Upstream):
 
 class BadRequest(Invalid):
     code = "core.bad_request"
-    detail = Text("입력 값이 올바르지 않습니다: {problems}", "The input is not valid: {problems}")
+    detail = Text("입력 값이 올바르지 않습니다: {reason}", "The input is not valid: {reason}")
     remedy = Text(
         "표시된 항목을 고쳐 다시 보내세요.", "Correct the named fields and send it again."
     )

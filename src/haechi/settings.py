@@ -23,7 +23,7 @@ Origin = Literal["flag", "environment", "file", "dashboard", "default"]
 
 class BadSettings(Invalid):
     code = "settings.invalid"
-    detail = Text("설정 값이 올바르지 않습니다: {problems}", "A setting is not valid: {problems}")
+    detail = Text("설정 값이 올바르지 않습니다: {reason}", "A setting is not valid: {reason}")
     remedy = Text(
         "'haechi settings show'와 설정 문서를 참고해 고치세요.",
         "Correct it; `haechi settings show` and the settings reference help.",
@@ -63,6 +63,8 @@ class AgentsSettings(_Section):
 class RegistrySettings(_Section):
     listen: str = "127.0.0.1:8425"
     """HOST:PORT of the site registry, a supervised child; always TLS by the site CA."""
+    push_listen: str = "127.0.0.1:8426"
+    """HOST:PORT for the server's own pushes; only foreign builders need it to be reachable."""
     address: str = ""
     """HOST:PORT by which devices reach it; empty: as `listen`."""
     binary: str = "docker-registry"
@@ -222,7 +224,7 @@ def load(
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
         )
-        raise BadSettings(problems=problems) from error
+        raise BadSettings(reason=problems) from error
     return Loaded(settings, origins)
 
 
@@ -252,10 +254,10 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSettings(problems=f"{path}: {error}") from error
+        raise BadSettings(reason=f"{path}: {error}") from error
     values: dict[str, Any] = {}
     for section, content in document.items():
         if not isinstance(content, dict):
-            raise BadSettings(problems=f"{path}: '{section}' must be a [section]")
+            raise BadSettings(reason=f"{path}: '{section}' must be a [section]")
         values |= {f"{section}.{key}": value for key, value in content.items()}
     return values

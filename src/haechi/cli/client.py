@@ -59,8 +59,9 @@ class ApiError(click.ClickException):
             return
         code = self.problem.get("code", "")
         click.secho(f"✗ {self.message}", fg="red", err=True)
-        for item in self.problem.get("data", {}).get("problems_list", []):
-            click.echo(f"  - {item}", err=True)
+        for item in self.problem.get("data", {}).get("problems", []):
+            where = f"{item['path']}: " if item.get("path") else ""
+            click.echo(f"  - {where}{item.get('detail', item)}", err=True)
         if self.problem.get("remedy"):
             click.echo(f"  → {self.problem['remedy']}", err=True)
         click.secho(f"  [{code}] {self.problem.get('request_id', '')}", dim=True, err=True)

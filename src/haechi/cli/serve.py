@@ -36,7 +36,7 @@ def set_up_logging(level: str, form: str) -> None:
             logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
         )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("httpx2", "httpcore2", "asyncio", "alembic"):
+    for noisy in ("httpx2", "httpcore2", "asyncio", "alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.root.level))
 
 

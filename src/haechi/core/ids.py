@@ -6,6 +6,7 @@ import secrets
 from typing import Final
 
 KINDS: Final = {
+    "server": "srv",
     "site": "sit",
     "device": "dev",
     "camera": "cam",

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from haechi import __version__
 from haechi.core import ids
-from haechi.core.access import public
+from haechi.core.access import access_of, public
 from haechi.core.bus import Bus
 from haechi.errors import AppError, Language
 from haechi.rest import language
@@ -36,7 +36,7 @@ def create_api(
     static_dir: Path | None,
 ) -> FastAPI:
     """The FastAPI application: OpenAPI comes from it. `guard` runs before every route."""
-    api = FastAPI(
+    api = _Api(
         title="haechi",
         version=__version__,
         docs_url=None,  # the stock pages load scripts from outside
@@ -65,6 +65,21 @@ def _operation_id(route: APIRoute) -> str:
 
 def _problem(connection: Any, error: AppError) -> dict[str, Any]:
     return error.problem(language(connection))
+
+
+class _Api(FastAPI):
+    """Its OpenAPI document says of each route who may call it (`x-access`)."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for route in iter_route_contexts(self.routes):
+                access = access_of(route.endpoint)
+                for method in route.methods or ():
+                    operation = document["paths"].get(route.path_format, {}).get(method.lower())
+                    if operation is not None:
+                        operation["x-access"] = access.describe() if access else "refused"
+        return super().openapi()
 
 
 def _own_routes(api: FastAPI) -> APIRouter:

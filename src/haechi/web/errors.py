@@ -72,7 +72,7 @@ async def _validation(request: Request, error: Exception) -> Response:
         for item in error.errors()[:50]
     ]
     problems = "; ".join(f"{item['field']}: {item['problem']}" for item in fields[:10])
-    return problem_response(request, BadRequest(problems=problems, fields=fields))
+    return problem_response(request, BadRequest(reason=problems, fields=fields))
 
 
 async def _http(request: Request, error: Exception) -> Response:

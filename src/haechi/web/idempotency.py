@@ -1,6 +1,7 @@
 """`Idempotency-Key`: the same POST sent twice is done once, and answered alike (CONTRACTS 1).
 
-A caller on a bad link cannot know whether a lost answer means a lost request. The first request
+Stands inside `Shield`, which has found out who calls: nobody's requests are not kept. A caller on
+a bad link cannot know whether a lost answer means a lost request. The first request
 with a key is done and its answer kept for a day; a repetition gets the kept answer. Bodies of
 uploads are not compared (they are content-addressed themselves); JSON bodies are.
 """
@@ -75,7 +76,8 @@ class Idempotency:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = _header(scope, b"idempotency-key") if scope["type"] == "http" else b""
-        if not key or scope["method"] != "POST":
+        known = scope.get("state", {}).get("principal")
+        if not key or scope["method"] != "POST" or known is None:
             await self._app(scope, receive, send)
             return
         try:
@@ -127,8 +129,7 @@ class Idempotency:
 
         await self._app(scope, receive, record)
         body = b"".join(pieces)
-        # A failure of ours may be tried again; a refusal is an answer like any other.
-        if start and start["status"] < 500 and len(body) <= _MAX_BODY:
+        if start and len(body) <= _MAX_BODY and _may_keep(start):
             await asyncio.shield(self._keep(name, fingerprint, start, body))
 
     async def _keep(self, name: str, fingerprint: str, start: dict[str, Any], body: bytes) -> None:
@@ -149,6 +150,16 @@ class Idempotency:
                     at=now,
                 )
             )
+
+
+def _may_keep(start: dict[str, Any]) -> bool:
+    """A failure of ours, or a refusal that may change, can be tried again; answers that hold a
+    secret say `no-store` themselves and are kept nowhere.
+    """
+    if start["status"] >= 500 or start["status"] in {401, 403, 429}:
+        return False
+    headers = {name.lower(): value for name, value in start["headers"]}
+    return b"no-store" not in headers.get(b"cache-control", b"")
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

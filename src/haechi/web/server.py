@@ -74,6 +74,7 @@ class Servers:
         self._stopping = stopping
         self._sockets = [bind(listener.address) for listener in listeners]
         self._servers = [_Server(_config(listener)) for listener in listeners]
+        self.secure = [listener.ssl_context is not None for listener in listeners]
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from haechi.core import ids
 from haechi.core.access import Principal, Role, requires
 from haechi.core.clock import Clock
 from haechi.core.db import Base, Database, Json, UtcDateTime
@@ -38,9 +39,23 @@ class SettingRow(Base):
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+_SERVER_ID = "_server_id"
+
+
+async def server_id(db: Database, clock: Clock) -> str:
+    """This server's own id, made at the first start: agents know the server by it for ever."""
+    async with db.write() as tx:
+        row = await tx.get(SettingRow, _SERVER_ID)
+        if row is None:
+            row = SettingRow(key=_SERVER_ID, value=ids.new_id("server"), changed_at=clock.now())
+            tx.add(row)
+        return str(row.value)
+
+
 async def saved(tx: AsyncSession) -> dict[str, Any]:
     """Dotted key → value, as changed in the dashboard."""
-    return {row.key: row.value for row in await tx.scalars(sa.select(SettingRow))}
+    rows = await tx.scalars(sa.select(SettingRow).where(SettingRow.key != _SERVER_ID))
+    return {row.key: row.value for row in rows}
 
 
 class SettingOut(Out):

@@ -131,7 +131,7 @@ def test_a_wrong_setting_is_named(environment):
     with pytest.raises(settings.BadSettings) as caught:
         settings.load(environment=environment)
     key = next(iter(environment)).removeprefix("HAECHI_").lower().partition("__")[0]
-    assert key in caught.value.data["problems"]
+    assert key in caught.value.data["reason"]
 
 
 def test_every_setting_is_described():

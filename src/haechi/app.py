@@ -1,0 +1,236 @@
+"""The only place that wires adapters into domains and mounts web and interop.
+
+Read it from top to bottom to see what haechi is made of: stores first, then the domains from the
+lowest to the highest, then the faces.
+"""
+
+import asyncio
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from haechi import migrations, settings
+from haechi.core.bus import Bus
+from haechi.core.clock import Clock, SystemClock, to_ms
+from haechi.core.db import Database, ProcessLock
+from haechi.core.operations import Operations
+from haechi.core.pki import SiteCa
+from haechi.core.secrets import Keyring
+from haechi.core.tasks import Tasks
+from haechi.domains.agents import api as agents_api
+from haechi.domains.agents.directory import InventoryDirectory
+from haechi.domains.agents.service import Agents
+from haechi.domains.audit import api as audit_api
+from haechi.domains.audit.service import Audit
+from haechi.domains.auth import api as auth_api
+from haechi.domains.auth.service import Auth
+from haechi.domains.inventory import Inventory
+from haechi.domains.inventory import api as inventory_api
+from haechi.settings import Loaded
+from haechi.web import operations as operations_api
+from haechi.web import settings as settings_api
+from haechi.web.agents import create_agents_app
+from haechi.web.app import Front, create_api
+from haechi.web.errors import problem_response
+from haechi.web.idempotency import Idempotency
+from haechi.web.security import Gate, Shield
+from haechi.web.server import Listener, Servers
+from haechi.web.tls import HttpProtocol, ListenerTls, WebSocketProtocol, own_hosts
+
+log = logging.getLogger(__name__)
+
+STATIC_DIR: Final = Path(__file__).parent / "web" / "static"
+_HOUSEKEEPING_S: Final = 3600.0
+_LOOPBACK: Final = ("127.", "localhost:", "[::1]:")
+
+
+class Haechi:
+    """Every service of a server. Build with `create`, then `start`, serve `app`, `close`."""
+
+    def __init__(
+        self, loaded: Loaded, *, clock: Clock, db: Database, keyring: Keyring, server_id: str
+    ) -> None:
+        s = loaded.settings
+        data_dir = s.server.data_dir
+        self.settings = s
+        self.clock = clock
+        self.db = db
+        self.tasks = Tasks("server")
+        self.bus = Bus(lambda: to_ms(clock.now()))
+        self.ca = SiteCa.open(data_dir / "pki", server_id=server_id, keyring=keyring, clock=clock)
+        self.operations = Operations(db, self.bus, clock, data_dir / "operations")
+
+        self.audit = Audit(db=db, clock=clock)
+        self.auth = Auth(
+            db=db,
+            clock=clock,
+            audit=self.audit,
+            ca=self.ca,
+            data_dir=data_dir,
+            session_hours=s.auth.session_hours,
+            max_failures=s.auth.max_failures,
+        )
+        self.inventory = Inventory(
+            db=db, bus=self.bus, clock=clock, keyring=keyring, audit=self.audit
+        )
+        self.agents = Agents(
+            db=db,
+            bus=self.bus,
+            clock=clock,
+            audit=self.audit,
+            machines=self.auth.machines,
+            directory=InventoryDirectory(self.inventory, clock),
+            settings=s.agents,
+            server_id=server_id,
+            ca_pem=self.ca.pem,
+            ca_fingerprint=self.ca.fingerprint,
+            address=lambda: s.agents.address or s.agents.listen,
+        )
+        self.dashboard_settings = settings_api.SettingsStore(
+            db=db, clock=clock, audit=self.audit, loaded=loaded
+        )
+
+        self.gate = Gate(
+            authenticator=self.auth.authenticator, allowed_origins=s.server.allowed_origins
+        )
+        self.api = self._api()
+        self.app: ASGIApp = Shield(
+            Front(Idempotency(self.api, db, clock), {}),
+            gate=self.gate,
+            render=problem_response,
+            api=self.api,
+        )
+
+    def _api(self) -> FastAPI:
+        return create_api(
+            routers=[
+                audit_api.router(self.audit),
+                auth_api.router(self.auth),
+                inventory_api.router(self.inventory),
+                agents_api.router(self.agents),
+                operations_api.router(self.operations),
+                settings_api.router(self.dashboard_settings),
+            ],
+            root_routers=[],
+            guard=self.gate,
+            bus=self.bus,
+            default_language=self.settings.server.language,
+            static_dir=STATIC_DIR,
+        )
+
+    def listeners(self) -> list[Listener]:
+        """What to bind: dashboard and API, and the agents' door."""
+        s = self.settings
+        loopback = s.server.listen.startswith(_LOOPBACK)
+        https = s.server.tls == "on" or (s.server.tls == "auto" and not loopback)
+        agents_tls = ListenerTls(
+            self.ca,
+            "agents",
+            lambda: own_hosts(s.agents.listen, s.agents.address),
+            clients="optional",
+        )
+        self.tasks.forever("agents-tls", lambda: agents_tls.keep_fresh(self.clock))
+        server_context = None
+        if https:
+            server_tls = ListenerTls(self.ca, "server", lambda: own_hosts(s.server.listen))
+            self.tasks.forever("server-tls", lambda: server_tls.keep_fresh(self.clock))
+            server_context = server_tls.context
+        agents_app = Shield(
+            create_agents_app(self.agents, lambda connection: self.gate.identify(connection.scope)),
+            gate=self.gate,
+            render=problem_response,
+            api=self.api,
+        )
+        return [
+            Listener(self.app, s.server.listen, server_context),
+            Listener(
+                agents_app, s.agents.listen, agents_tls.context, HttpProtocol, WebSocketProtocol
+            ),
+        ]
+
+    async def start(self, environment: Mapping[str, str]) -> None:
+        await self.auth.start(environment)
+        await self.agents.start()
+        await self.operations.start_engine()
+        self.tasks.forever("housekeeping", self._keep_house)
+
+    async def close(self) -> None:
+        """In the order of dependence: no new work, then the work, then the stores."""
+        await self.tasks.close()
+        await self.operations.close()
+        await self.agents.close()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await self.operations.forget_ended(
+                older_than=timedelta(days=self.settings.operations.retention_days)
+            )
+            await self.clock.sleep(_HOUSEKEEPING_S)
+
+
+async def create(
+    *, flags: Mapping[str, Any], file: Path | None, environment: Mapping[str, str], clock: Clock
+) -> Haechi:
+    """Open the stores, take up what was set in the dashboard, and build everything."""
+    first = settings.load(flags=flags, file=file, environment=environment)
+    data_dir = first.settings.server.data_dir
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    db = Database(data_dir / "control.db")
+    try:
+        await migrations.upgrade(db)
+        async with db.read() as tx:
+            saved = await settings_api.saved(tx)
+        loaded = settings.load(flags=flags, file=file, environment=environment, dashboard=saved)
+        keyring = Keyring.open(data_dir / "keyring")
+        server_id = await settings_api.server_id(db, clock)
+        return Haechi(loaded, clock=clock, db=db, keyring=keyring, server_id=server_id)
+    except BaseException:
+        await db.close()
+        raise
+
+
+async def run(*, flags: Mapping[str, Any], file: Path | None) -> None:
+    """`haechi serve`: until a signal."""
+    environment = dict(os.environ)
+    first = settings.load(flags=flags, file=file, environment=environment)
+    lock = ProcessLock(first.settings.server.data_dir / "lock")
+    lock.acquire()
+    async with AsyncExitStack() as stack:
+        stack.callback(lock.release)
+        haechi = await create(flags=flags, file=file, environment=environment, clock=SystemClock())
+        stack.push_async_callback(haechi.db.close)
+        servers = Servers(haechi.listeners(), stopping=haechi.bus.close)
+        stack.push_async_callback(haechi.close)
+        await haechi.start(environment)
+        scheme = "https" if servers.secure[0] else "http"
+        host, port = servers.addresses[0]
+        log.info("haechi is ready: %s://%s:%d", scheme, host, port)
+        await servers.run()
+
+
+def describe_api() -> dict[str, Any]:
+    """The OpenAPI document, made in a scratch folder without starting anything."""
+
+    async def describe() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            haechi = await create(
+                flags={"server.data_dir": Path(folder)},
+                file=None,
+                environment={},
+                clock=SystemClock(),
+            )
+            try:
+                return haechi.api.openapi()
+            finally:
+                await haechi.close()
+                await haechi.db.close()
+
+    return asyncio.run(describe())
