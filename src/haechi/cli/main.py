@@ -87,10 +87,18 @@ def main(
     from haechi.cli.client import DEFAULT_URL, Api, load_credentials
 
     saved: dict[str, Any] = load_credentials()
-    ctx.obj = Api(
+    if url and url.rstrip("/") != saved.get("url"):
+        saved = {}  # never show one server the session of another
+    opened = Api(
         url=url or saved.get("url") or DEFAULT_URL,
         token=token or saved.get("token"),
         ca_file=ca_file or saved.get("ca_file"),
         language=language or _language(),
         json_output=json_output,
     )
+    ctx.obj = opened
+
+    @ctx.call_on_close
+    def close() -> None:
+        if opened._client is not None:  # noqa: SLF001 - asking `client` would open one
+            opened._client.close()  # noqa: SLF001

@@ -147,12 +147,13 @@ def _etag(user: User) -> str:
 
 
 def session_secret(request: Request) -> Secret | None:
-    """Of the cookie, or of a command line that sends its session as Bearer."""
+    """Of a command line that sends its session as Bearer, else of the cookie: as `web.security`."""
+    authorization = request.headers.get("authorization")
+    if authorization is not None:
+        scheme, _, value = authorization.partition(" ")
+        return Secret(value.strip()) if scheme.lower() == "bearer" and value else None
     cookie = request.cookies.get(SESSION_COOKIE)
-    if cookie:
-        return Secret(cookie)
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    return Secret(value.strip()) if scheme.lower() == "bearer" and value else None
+    return Secret(cookie) if cookie else None
 
 
 def _set_cookie(request: Request, response: Response, log_in: LogIn) -> None:
