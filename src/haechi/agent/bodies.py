@@ -1,0 +1,117 @@
+"""From a ContainerSpec to the Docker Engine's create body: pure, golden-tested.
+
+The safety defaults of every AI container live here and nowhere else: all capabilities dropped, no
+new privileges, limits on processes, memory and CPU, no host network, no engine socket, no swap,
+bounded logs, /tmp in memory. The root file system stays writable: packages in the wild write
+beside their code; it goes with the container.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from haechi.protocol.desired import ContainerSpec
+
+LABEL_DEVICE: Final = "haechi.device"
+LABEL_DEPLOYMENT: Final = "haechi.deployment"
+LABEL_PACKAGE: Final = "haechi.package"
+LABEL_VERSION: Final = "haechi.version"
+LABEL_SPEC: Final = "haechi.spec"
+"""Digest of everything below: another one means the container has to be made again."""
+
+MEMORY_SHARE: Final = 0.8
+TMP_BYTES: Final = 256 * 1024 * 1024
+_RESTART: Final = {"always": "always", "on-failure": "on-failure", "no": "no"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the device adds to a spec."""
+
+    device_id: str
+    network: str
+    agent_url: str
+    """`http://<gateway>:<port>`"""
+    cores: float
+    memory_bytes: int
+    cgroup_parent: str = ""
+
+
+def network_name(device_id: str) -> str:
+    return f"haechi-{device_id}"
+
+
+def internet_name(device_id: str) -> str:
+    """The second bridge, for packages that declare internet and were allowed it."""
+    return f"haechi-net-{device_id}"
+
+
+def create_body(
+    spec: ContainerSpec, place: Place, *, token: str, camera_url: str
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "Image": spec.image,
+        "Hostname": spec.name[:63],
+        "Env": _environment(spec, place, token, camera_url),
+        "Labels": {
+            LABEL_DEVICE: place.device_id,
+            LABEL_DEPLOYMENT: spec.deployment_id,
+            LABEL_PACKAGE: spec.package_id,
+            LABEL_VERSION: spec.version_id,
+        },
+        "StopTimeout": max(1, round(spec.stop_grace_s)),
+        "HostConfig": _host_config(spec, place),
+        "NetworkingConfig": {"EndpointsConfig": {place.network: {}}},
+    }
+    digest = hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
+    body["Labels"][LABEL_SPEC] = digest
+    return body
+
+
+def _environment(spec: ContainerSpec, place: Place, token: str, camera_url: str) -> list[str]:
+    values = dict(spec.environment)
+    values |= {
+        "HAECHI_AGENT_URL": place.agent_url,
+        "HAECHI_RESULTS_URL": f"{place.agent_url}/v1/results",
+        "HAECHI_USAGE_URL": f"{place.agent_url}/usage",
+    }
+    values.setdefault("HAECHI_MASTER_URL", place.agent_url)
+    if token:
+        values["HAECHI_TOKEN"] = token
+    if camera_url:
+        values["HAECHI_CAMERA_URL"] = camera_url
+    return [f"{name}={value}" for name, value in sorted(values.items())]
+
+
+def _host_config(spec: ContainerSpec, place: Place) -> dict[str, Any]:
+    memory = spec.memory_limit_bytes or int(place.memory_bytes * MEMORY_SHARE)
+    memory = min(memory, place.memory_bytes)
+    cores = min(spec.cpu_limit or place.cores, place.cores)
+    tmp_bytes = min(TMP_BYTES, memory // 4)
+    config: dict[str, Any] = {
+        "NetworkMode": place.network,
+        "PublishAllPorts": False,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "Privileged": False,
+        "ReadonlyRootfs": False,
+        "Tmpfs": {"/tmp": f"rw,nosuid,nodev,size={tmp_bytes}"},  # noqa: S108 - the container's
+        "PidsLimit": spec.pids_limit,
+        "Memory": memory,
+        "MemorySwap": memory,
+        "NanoCpus": int(cores * 1_000_000_000),
+        "Init": True,
+        "RestartPolicy": {"Name": _RESTART[spec.restart]},
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "5m", "max-file": "3"}},
+    }
+    if place.cgroup_parent:
+        config["CgroupParent"] = place.cgroup_parent
+    if spec.gpu:
+        config["DeviceRequests"] = [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]
+    if spec.privileged:
+        # Only an administrator can allow it, per package (CONTRACTS 7).
+        config["Privileged"] = True
+        del config["CapDrop"], config["SecurityOpt"]
+    return config

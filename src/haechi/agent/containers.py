@@ -1,0 +1,344 @@
+"""The AI containers of this device in its Docker engine: make, start, stop, remove, look.
+
+Idempotent by deployment id (a label), one thing at a time per deployment. The engine's events tell
+what happened, never polling; after the daemon was away everything is looked at anew. Which
+containers *should* run is not known here (reconcile.py).
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, Final
+
+from haechi.adapters import docker_errors
+from haechi.adapters.docker_api import DockerApi, gateway_of
+from haechi.agent.bodies import (
+    LABEL_DEPLOYMENT,
+    LABEL_DEVICE,
+    LABEL_SPEC,
+    Place,
+    create_body,
+    internet_name,
+    network_name,
+)
+from haechi.agent.deployments import Deployment, Deployments
+from haechi.errors import AppError, DiskFull, Unavailable
+from haechi.protocol.desired import ContainerState
+from haechi.protocol.problems import DeviceDiskFull, EngineAway, EngineFailed, ImageMissing
+
+log = logging.getLogger(__name__)
+
+_STATES: Final[dict[str, ContainerState]] = {
+    "created": "starting",
+    "running": "running",
+    "paused": "running",
+    "restarting": "restarting",
+    "removing": "exited",
+    "exited": "exited",
+    "dead": "failed",
+}
+EVENT_RETRY_S: Final = (0.5, 10.0)
+_WATCHED_EVENTS: Final = {"start", "die", "oom", "destroy", "stop", "kill", "restart", "create"}
+
+CameraUrl = Callable[[Deployment], Awaitable[str]]
+"""The local address for a container that knows no assignments; "" where it needs none. Raises
+MediaAway while there is none yet."""
+
+
+class Containers:
+    def __init__(
+        self,
+        *,
+        engine: DockerApi,
+        deployments: Deployments,
+        device_id: str,
+        cores: float,
+        memory_bytes: int,
+        cgroup_parent: str,
+        intake_port: int,
+        camera_url: CameraUrl,
+    ) -> None:
+        self.engine = engine
+        self._deployments = deployments
+        self._device_id = device_id
+        self._cores = cores
+        self._memory_bytes = memory_bytes
+        self._cgroup_parent = cgroup_parent
+        self._intake_port = intake_port
+        self._camera_url = camera_url
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._searched: dict[str, float] = {}
+        self.gateway = ""
+        self.reachable = False
+        self.on_gateway: Callable[[], None] = lambda: None
+        self.on_event: Callable[[], None] = lambda: None
+
+    @property
+    def network(self) -> str:
+        return network_name(self._device_id)
+
+    async def ensure_network(self) -> str:
+        """Make the device's internal bridge; its gateway is where AIs reach agent and media."""
+        labels = {LABEL_DEVICE: self._device_id}
+        found = await self.engine.ensure_bridge(self.network, internal=True, labels=labels)
+        gateway = gateway_of(found)
+        if gateway != self.gateway:
+            self.gateway = gateway
+            self.on_gateway()
+        return gateway
+
+    # -- looking ------------------------------------------------------------------------------
+
+    async def look_at_all(self) -> None:
+        """Bring every deployment's observed state up to date."""
+        label = f"{LABEL_DEVICE}={self._device_id}"
+        listed = await self.engine.containers(labels=[label])
+        ids: dict[str, str] = {}
+        for one in listed:
+            ids[str(one["Labels"].get(LABEL_DEPLOYMENT, ""))] = str(one["Id"])
+        for deployment in self._deployments:
+            await self._observe(deployment, ids.get(deployment.id, ""))
+
+    async def look_at(self, deployment: Deployment) -> None:
+        await self._observe(deployment, await self._id_of(deployment.id))
+
+    async def strangers(self) -> list[str]:
+        """Deployments of which there is a container but nothing is kept."""
+        listed = await self.engine.containers(labels=[f"{LABEL_DEVICE}={self._device_id}"])
+        found = {str(one["Labels"].get(LABEL_DEPLOYMENT, "")) for one in listed}
+        return sorted(one for one in found if one and self._deployments.get(one) is None)
+
+    async def locate(self, address: str) -> None:
+        """Somebody at this address wants in: look again, though not for every knock."""
+        now = asyncio.get_running_loop().time()
+        if now - self._searched.get(address, -10.0) < 1.0 or len(self._searched) > 1000:
+            return
+        self._searched[address] = now
+        try:
+            await self.look_at_all()
+        except AppError as error:
+            log.warning("cannot tell whose address %s is: %s", address, error)
+
+    async def _id_of(self, deployment_id: str) -> str:
+        labels = [f"{LABEL_DEVICE}={self._device_id}", f"{LABEL_DEPLOYMENT}={deployment_id}"]
+        listed = await self.engine.containers(labels=labels)
+        return str(listed[0]["Id"]) if listed else ""
+
+    async def _observe(self, deployment: Deployment, container_id: str) -> dict[str, Any] | None:
+        inspected: dict[str, Any] | None = None
+        if container_id:
+            try:
+                inspected = await self.engine.container(container_id)
+            except docker_errors.EngineObjectNotFound:
+                inspected = None
+        before = deployment.status()
+        observe(deployment, inspected)
+        self._deployments.placed(deployment, _addresses(inspected, self.network))
+        if deployment.status() != before:
+            self._deployments.on_change()
+        return inspected
+
+    # -- doing --------------------------------------------------------------------------------
+
+    async def start(self, deployment: Deployment) -> None:
+        """Make it run: create what is absent, start what stopped, replace what is another."""
+        async with self._locks[deployment.id]:
+            with _translated():
+                await self._start(deployment)
+
+    async def _start(self, deployment: Deployment) -> None:
+        await self.ensure_network()
+        spec = deployment.kept.spec
+        inspected = await self._observe(deployment, await self._id_of(deployment.id))
+        body = await self._body(deployment)
+        if inspected is not None:
+            same = inspected["Config"]["Labels"].get(LABEL_SPEC) == body["Labels"][LABEL_SPEC]
+            if same and deployment.state in {"running", "restarting"}:
+                return
+            if not same or deployment.state == "failed":
+                log.info("container of %s is made anew", deployment.id)
+                container_id = deployment.container_id
+                await self.engine.stop_container(container_id, grace_s=spec.stop_grace_s)
+                await self.engine.remove_container(container_id, force=True)
+                inspected = None
+        container_id = deployment.container_id
+        if inspected is None:
+            if not await self.engine.has_image(spec.image):
+                raise ImageMissing(image=spec.image)
+            container_id = await self._create(spec.name, body)
+            if spec.internet:
+                second = internet_name(self._device_id)
+                labels = {LABEL_DEVICE: self._device_id}
+                await self.engine.ensure_bridge(second, internal=False, labels=labels)
+                await self.engine.connect_network(second, container_id)
+        try:
+            await self.engine.start_container(container_id)
+        except AppError as error:
+            deployment.error = str(error.data.get("message") or error)[:300]
+            await self._observe(deployment, container_id)
+            raise
+        deployment.error = ""
+        await self._observe(deployment, container_id)
+        log.info("container of %s started", deployment.id)
+
+    async def _body(self, deployment: Deployment) -> dict[str, Any]:
+        place = Place(
+            device_id=self._device_id,
+            network=self.network,
+            agent_url=f"http://{self.gateway}:{self._intake_port}",
+            cores=self._cores,
+            memory_bytes=self._memory_bytes,
+            cgroup_parent=self._cgroup_parent,
+        )
+        kept = deployment.kept
+        return create_body(
+            kept.spec, place, token=kept.token, camera_url=await self._camera_url(deployment)
+        )
+
+    async def _create(self, name: str, body: dict[str, Any]) -> str:
+        try:
+            return await self.engine.create_container(name, body)
+        except docker_errors.EngineConflict:
+            # The name is taken: by a leftover of this device it is ours to replace.
+            other = await self.engine.container(name)
+            labels = other["Config"].get("Labels") or {}
+            if labels.get(LABEL_DEVICE) != self._device_id or other["State"].get("Running"):
+                raise
+            await self.engine.remove_container(str(other["Id"]), force=True)
+            return await self.engine.create_container(name, body)
+
+    async def stop(self, deployment: Deployment, *, grace_s: float) -> None:
+        """SIGTERM, grace, SIGKILL; the container stays for its logs."""
+        async with self._locks[deployment.id]:
+            with _translated():
+                container_id = await self._id_of(deployment.id)
+                if container_id:
+                    await self.engine.stop_container(container_id, grace_s=grace_s)
+                await self._observe(deployment, container_id)
+
+    async def remove(self, deployment_id: str, *, grace_s: float) -> bool:
+        """Stop and remove whatever container carries this deployment id."""
+        async with self._locks[deployment_id]:
+            with _translated():
+                container_id = await self._id_of(deployment_id)
+                if container_id:
+                    await self.engine.stop_container(container_id, grace_s=grace_s)
+                    await self.engine.remove_container(container_id, force=True)
+                deployment = self._deployments.get(deployment_id)
+                if deployment is not None:
+                    await self._observe(deployment, "")
+        return bool(container_id)
+
+    async def id_of(self, deployment_id: str) -> str:
+        with _translated():
+            return await self._id_of(deployment_id)
+
+    # -- events -------------------------------------------------------------------------------
+
+    async def follow(self) -> None:
+        """Follow the engine's events for ever; look at everything whenever it came back."""
+        retry_s = EVENT_RETRY_S[0]
+        while True:
+            try:
+                await self.engine.ping()
+                await self._follow_once()
+                retry_s = EVENT_RETRY_S[0]
+            except Unavailable as error:
+                if self.reachable:
+                    log.error("the container engine is away: %s", error)  # noqa: TRY400
+            except AppError as error:
+                log.error("the container engine refused: %s", error)  # noqa: TRY400
+            self.reachable = False
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, EVENT_RETRY_S[1])
+
+    async def _follow_once(self) -> None:
+        info = await self.engine.info()
+        since_s = _epoch_s(str(info.get("SystemTime", "")))
+        await self.ensure_network()
+        await self.look_at_all()
+        if not self.reachable:
+            log.info("the container engine answers: docker %s", info.get("ServerVersion"))
+        self.reachable = True
+        self.on_event()
+        filters = {"type": ["container"], "label": [f"{LABEL_DEVICE}={self._device_id}"]}
+        async for event in self.engine.events(filters, since_s=since_s):
+            action = str(event.get("Action", "")).partition(":")[0]
+            if action not in _WATCHED_EVENTS:
+                continue
+            attributes = event.get("Actor", {}).get("Attributes", {})
+            deployment = self._deployments.get(str(attributes.get(LABEL_DEPLOYMENT, "")))
+            if deployment is not None:
+                await self.look_at(deployment)
+                self.on_event()
+
+
+def observe(deployment: Deployment, inspected: dict[str, Any] | None) -> None:
+    """Take over what the engine says of a container (None: there is none)."""
+    if inspected is None:
+        deployment.state = "absent"
+        deployment.container_id = ""
+        deployment.pid = 0
+        return
+    state = inspected["State"]
+    started_ms = _epoch_ms(str(state.get("StartedAt", "")))
+    deployment.begin_life(str(inspected["Id"]), started_ms)
+    deployment.state = _STATES.get(str(state.get("Status")), "failed")
+    deployment.image = str(inspected["Config"].get("Image", ""))
+    deployment.pid = int(state.get("Pid") or 0)
+    deployment.restarts = int(inspected.get("RestartCount") or 0)
+    running = deployment.state == "running"
+    if running:
+        deployment.exit_code = None
+        deployment.error = ""
+    elif started_ms is not None:
+        deployment.exit_code = int(state.get("ExitCode") or 0)
+    deployment.oom_killed = bool(state.get("OOMKilled"))
+    if state.get("Error"):
+        deployment.error = str(state["Error"])[:300]
+
+
+def _addresses(inspected: dict[str, Any] | None, network: str) -> tuple[str, ...]:
+    if inspected is None:
+        return ()
+    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    joined = networks.get(network) or {}
+    found = (joined.get("IPAddress"), joined.get("GlobalIPv6Address"))
+    return tuple(str(address) for address in found if address)
+
+
+def _epoch_ms(text: str) -> int | None:
+    """Docker's RFC 3339 with nanoseconds; None for its "never" (year 1)."""
+    seconds = _epoch_s(text)
+    return None if seconds is None else round(seconds * 1000)
+
+
+def _epoch_s(text: str) -> float | None:
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    try:
+        at = datetime.fromisoformat(f"{whole}.{(fraction + '000000')[:6]}+00:00")
+    except ValueError:
+        return None
+    return at.timestamp() if at.year > 1970 else None
+
+
+class _translated:  # noqa: N801 - reads as a clause: `with _translated():`
+    """Errors of the engine's client as those of an agent's command."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, AppError) and not error.code.startswith("agent."):
+            raise as_command_error(error) from error
+
+
+def as_command_error(error: AppError) -> AppError:
+    detail = str(error.data.get("message") or error.data.get("reason") or error)
+    if isinstance(error, DiskFull):
+        return DeviceDiskFull(needed_bytes=0, free_bytes=0)
+    if isinstance(error, docker_errors.EngineUnreachable | docker_errors.EngineTimedOut):
+        return EngineAway(detail=detail)
+    return EngineFailed(detail=detail)

@@ -1,0 +1,470 @@
+"""Carries out the server's commands (`protocol.commands`): decode, do, answer, cancel.
+
+Idempotent by deployment id and image digest; what must outlast the link is written down before it
+is done. Knows neither frames nor sockets: `say` gets chunks, the return value is the answer.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from haechi.adapters import docker_errors
+from haechi.adapters.docker_api import DockerApi, RegistryLogin
+from haechi.adapters.docker_logs import LogLine as EngineLine
+from haechi.adapters.docker_trust import wire_docker_host
+from haechi.agent import boot
+from haechi.agent.containers import Containers, as_command_error
+from haechi.agent.deployments import Deployment, Deployments, Kept
+from haechi.agent.home import Home, read_json, write_json
+from haechi.core import ids
+from haechi.core.secrets import Secret
+from haechi.errors import AppError, DiskFull
+from haechi.protocol import commands as c
+from haechi.protocol.desired import ContainerStatus
+from haechi.protocol.problems import (
+    AgentFault,
+    BadArguments,
+    CommandCancelled,
+    DeadlinePassed,
+    DeviceDiskFull,
+    ImageMissing,
+    ImageNotFound,
+    NoContainer,
+    RegistryRefused,
+    RegistryUnreachable,
+    UnknownVerb,
+    WrongPlatform,
+    to_wire_error,
+)
+
+log = logging.getLogger(__name__)
+
+PROGRESS_S: Final = 0.25
+NAME_RETRY_S: Final = 2.0
+NAME_RETRIES: Final = 4
+"""dockerd asks again for a name that was unknown a moment ago only after 5 s."""
+LOG_BUFFER_LINES: Final = 5_000
+LOG_CHUNK_LINES: Final = 200
+LOG_PAUSE_S: Final = 0.1
+
+Say = Callable[[Struct], Awaitable[None]]
+
+
+class Executor:
+    def __init__(
+        self,
+        *,
+        home: Home,
+        engine: DockerApi,
+        containers: Containers,
+        deployments: Deployments,
+        still: Callable[[c.TakeStill], Awaitable[c.Still]],
+        on_assignments: Callable[[], Awaitable[None]],
+        cores: float,
+        memory_bytes: int,
+        gpu: str,
+        memory_available: Callable[[], int],
+        docker_config: Path,
+        hosts_file: Path,
+    ) -> None:
+        self._home = home
+        self._engine = engine
+        self._containers = containers
+        self._deployments = deployments
+        self._still = still
+        self._on_assignments = on_assignments
+        self._cores = cores
+        self._memory_bytes = memory_bytes
+        self._gpu = gpu
+        self._memory_available = memory_available
+        self._docker_config = docker_config
+        self._hosts_file = hosts_file
+        self._do: dict[str, Callable[[Any, Say], Awaitable[Struct]]] = {
+            "image.pull": self._pull,
+            "image.check": self._check,
+            "image.remove": self._remove_image,
+            "container.start": self._start,
+            "container.stop": self._stop,
+            "container.remove": self._remove,
+            "container.status": self._status,
+            "container.logs": self._logs,
+            "media.still": self._take_still,
+            "engine.info": self._info,
+        }
+
+    async def run(
+        self, verb: str, args: dict[str, Any], deadline_s: float, say: Say
+    ) -> tuple[Any, dict[str, Any] | None]:
+        """(result, error) as they go into a `done` frame. Cancelling it is the cancel."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                return c.to_wire(await self._run(verb, args, say)), None
+        except TimeoutError:
+            return None, to_wire_error(DeadlinePassed(verb=verb))
+        except asyncio.CancelledError:
+            return None, to_wire_error(CommandCancelled(verb=verb))
+        except AppError as error:
+            if not error.code.startswith("agent."):
+                error = as_command_error(error)
+            log.warning("command %s failed: %s", verb, error)
+            return None, to_wire_error(error)
+        except Exception:
+            fault_id = ids.new_id("request")
+            log.exception("fault %s in command %s", fault_id, verb)
+            return None, to_wire_error(AgentFault(fault_id=fault_id))
+
+    async def _run(self, verb: str, args: dict[str, Any], say: Say) -> Struct:
+        known = c.VERBS.get(verb)
+        handler = self._do.get(verb)
+        if known is None or handler is None:
+            raise UnknownVerb(verb=verb[:60])
+        try:
+            decoded = c.args_of(known, args)
+        except msgspec.ValidationError as error:
+            raise BadArguments(verb=verb, problem=str(error)) from error
+        return await handler(decoded, say)
+
+    # -- images -------------------------------------------------------------------------------
+
+    async def _pull(self, asked: c.PullImage, say: Say) -> c.PulledImage:
+        if asked.registry is not None:
+            await asyncio.to_thread(self._wire, asked.registry)
+        present = await self._find_image(asked.image)
+        if present is None:
+            await self._fetch(asked.image, asked.registry, say)
+            present = await self._find_image(asked.image)
+            if present is None:
+                raise ImageNotFound(image=asked.image)
+            pulled = True
+        else:
+            pulled = False
+        await self._check_platform(asked.image, present)
+        return c.PulledImage(
+            image_id=str(present["Id"]),
+            size_bytes=int(present.get("Size") or 0),
+            platform=_platform_of(present),
+            pulled=pulled,
+        )
+
+    async def pull_kept(self, image: str) -> None:
+        """Fetch an image that is gone, with the pull access kept on disk."""
+
+        async def quiet(_progress: Struct) -> None:
+            return None
+
+        access = await asyncio.to_thread(read_json, self._home.registry_file, c.RegistryAccess)
+        _ = await self._pull(c.PullImage(image, access), quiet)
+
+    async def _fetch(self, image: str, registry: c.RegistryAccess | None, say: Say) -> None:
+        login = None
+        if registry is not None and registry.user:
+            login = RegistryLogin(registry.user, Secret(registry.password))
+        address = registry.address if registry else image.partition("/")[0]
+        for attempt in range(NAME_RETRIES + 1):
+            progress = _Progress(say)
+            try:
+                async with progress:
+                    await self._engine.pull(image, login=login, on_line=progress.see)
+                return
+            except docker_errors.ImageNotFound as error:
+                raise ImageNotFound(image=image) from error
+            except docker_errors.RegistryDenied as error:
+                detail = str(error.data.get("message", ""))
+                raise RegistryRefused(address=address, detail=detail) from error
+            except docker_errors.RegistryUnreachable as error:
+                detail = str(error.data.get("message", ""))
+                if "no such host" in detail and attempt < NAME_RETRIES:
+                    await asyncio.sleep(NAME_RETRY_S)
+                    continue
+                raise RegistryUnreachable(address=address, detail=detail) from error
+            except DiskFull as error:
+                raise DeviceDiskFull(needed_bytes=0, free_bytes=await self._disk_free()) from error
+
+    def _wire(self, access: c.RegistryAccess) -> None:
+        """Make the registry's stable name known and trusted; keep the access for later pulls."""
+        write_json(self._home.registry_file, access)
+        name, _, port = access.name.partition(":")
+        host, _, own_port = access.address.rpartition(":")
+        try:
+            address = _resolve(host.strip("[]"))
+            _ = wire_docker_host(
+                config_home=self._docker_config,
+                hosts_file=self._hosts_file,
+                name=name,
+                port=int(port or own_port or "443"),
+                address=address,
+                ca_pem=access.ca_pem,
+            )
+        except (OSError, ValueError) as error:
+            # Somebody may have wired this host by hand; the pull will tell.
+            log.warning("the registry's name could not be wired: %s", error)
+
+    async def _find_image(self, image: str) -> dict[str, Any] | None:
+        try:
+            return await self._engine.image(image)
+        except docker_errors.EngineObjectNotFound:
+            return None
+
+    async def _check_platform(self, image: str, present: dict[str, Any]) -> None:
+        theirs, ours = _platform_of(present), boot.oci_platform()
+        if theirs and theirs.split("/")[:2] != ours.split("/")[:2]:
+            if theirs.split("/")[1] in _emulated():
+                return
+            raise WrongPlatform(image=image, image_platform=theirs, platform=ours)
+
+    async def _check(self, asked: c.CheckImage, _say: Say) -> c.CheckedImage:
+        present = await self._find_image(asked.image)
+        if present is None:
+            return c.CheckedImage(present=False)
+        return c.CheckedImage(
+            present=True,
+            image_id=str(present["Id"]),
+            size_bytes=int(present.get("Size") or 0),
+            platform=_platform_of(present),
+        )
+
+    async def _remove_image(self, asked: c.RemoveImage, _say: Say) -> c.RemovedImage:
+        if await self._find_image(asked.image) is None:
+            return c.RemovedImage(removed=False)
+        try:
+            await self._engine.remove_image(asked.image)
+        except docker_errors.EngineConflict:
+            return c.RemovedImage(removed=False)
+        return c.RemovedImage(removed=True)
+
+    # -- containers ---------------------------------------------------------------------------
+
+    async def _start(self, asked: c.StartContainer, _say: Say) -> ContainerStatus:
+        if await self._find_image(asked.spec.image) is None:
+            raise ImageMissing(image=asked.spec.image)
+        kept = Kept(spec=asked.spec, token=asked.token, assignments=asked.assignments)
+        known = self._deployments.get(asked.spec.deployment_id)
+        if known is not None:
+            kept.ready_ms, kept.ready_container = known.kept.ready_ms, known.kept.ready_container
+        deployment = await asyncio.to_thread(self._deployments.keep, kept)
+        deployment.busy = True
+        try:
+            await self._on_assignments()
+            await self._containers.start(deployment)
+        finally:
+            deployment.busy = False
+        self._deployments.on_change()
+        return deployment.status()
+
+    async def _stop(self, asked: c.StopContainer, _say: Say) -> ContainerStatus:
+        deployment = self._deployments.get(asked.deployment_id)
+        if deployment is None:
+            _ = await self._containers.remove(asked.deployment_id, grace_s=asked.grace_s)
+            return ContainerStatus(deployment_id=asked.deployment_id, state="absent")
+        deployment.kept.wanted = False
+        await asyncio.to_thread(self._deployments.save, deployment)
+        await self._containers.stop(deployment, grace_s=asked.grace_s)
+        return deployment.status()
+
+    async def _remove(self, asked: c.RemoveContainer, _say: Say) -> c.RemovedContainer:
+        deployment = self._deployments.get(asked.deployment_id)
+        if deployment is not None:
+            deployment.kept.wanted = False
+            await asyncio.to_thread(self._deployments.save, deployment)
+            await self._containers.stop(deployment, grace_s=asked.grace_s)
+        tail = await self._tail(asked.deployment_id, asked.keep_log_lines)
+        last = deployment.status() if deployment is not None else None
+        removed = await self._containers.remove(asked.deployment_id, grace_s=asked.grace_s)
+        await asyncio.to_thread(self._deployments.forget, asked.deployment_id)
+        await self._on_assignments()
+        return c.RemovedContainer(removed=removed, log_tail=tail, last=last)
+
+    async def _status(self, asked: c.AskStatus, _say: Say) -> c.Statuses:
+        wanted = asked.deployment_ids or [one.id for one in self._deployments]
+        found: list[ContainerStatus] = []
+        for deployment_id in wanted:
+            deployment = self._deployments.get(deployment_id)
+            if deployment is None:
+                found.append(ContainerStatus(deployment_id=deployment_id, state="absent"))
+                continue
+            await self._containers.look_at(deployment)
+            found.append(deployment.status())
+        return c.Statuses(found)
+
+    async def _tail(self, deployment_id: str, count: int) -> list[c.LogLine]:
+        container_id = await self._containers.id_of(deployment_id)
+        if not container_id or count <= 0:
+            return []
+        lines: deque[c.LogLine] = deque(maxlen=count)
+        with contextlib.suppress(docker_errors.EngineObjectNotFound):
+            async for line in self._engine.container_logs(container_id, tail=count):
+                lines.append(_log_line(line))
+        return list(lines)
+
+    async def _logs(self, asked: c.ReadLogs, say: Say) -> c.LogsEnded:
+        container_id = await self._containers.id_of(asked.deployment_id)
+        if not container_id:
+            raise NoContainer(deployment_id=asked.deployment_id)
+        pipe = _LogPipe(say)
+        async with asyncio.TaskGroup() as group:
+            pump = group.create_task(pipe.pump())
+            try:
+                await self._read_logs(container_id, asked, pipe)
+            finally:
+                pipe.end()
+            await pump
+        deployment = self._deployments.get(asked.deployment_id)
+        if deployment is not None:
+            await self._containers.look_at(deployment)
+        return c.LogsEnded(lines=pipe.count, state=deployment.state if deployment else "absent")
+
+    async def _read_logs(self, container_id: str, asked: c.ReadLogs, pipe: "_LogPipe") -> None:
+        since_ms = asked.since_ms or 0
+        if asked.follow:
+            lines = self._engine.follow_logs(container_id, tail=asked.tail)
+        else:
+            since = f"{since_ms / 1000:.3f}" if since_ms else ""
+            lines = self._engine.container_logs(container_id, since=since, tail=asked.tail)
+        with contextlib.suppress(docker_errors.EngineObjectNotFound):
+            async for line in lines:
+                one = _log_line(line)
+                if one.at_ms >= since_ms:
+                    pipe.put(one)
+
+    # -- the rest -----------------------------------------------------------------------------
+
+    async def _take_still(self, asked: c.TakeStill, _say: Say) -> c.Still:
+        return await self._still(asked)
+
+    async def _info(self, _asked: c.AskEngine, _say: Say) -> c.EngineInfo:
+        info = await self._engine.info()
+        platform = boot.oci_platform()
+        return c.EngineInfo(
+            engine="docker",
+            version=str(info.get("ServerVersion", "")),
+            platform=platform,
+            platforms=[platform, *(f"linux/{arch}" for arch in sorted(_emulated()))],
+            cpu_cores=self._cores,
+            memory_bytes=self._memory_bytes,
+            memory_available_bytes=self._memory_available(),
+            disk_free_bytes=await self._disk_free(),
+            gpu=self._gpu,
+        )
+
+    async def _disk_free(self) -> int:
+        try:
+            root = Path(str((await self._engine.info()).get("DockerRootDir", "/")))
+            return boot.disk_free_bytes(root)
+        except (OSError, AppError):
+            return boot.disk_free_bytes(self._home.root)
+
+
+class _Progress:
+    """Sums up the layers of a pull and says so a few times a second."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._layers: dict[str, tuple[int, int]] = {}
+        self._text = ""
+        self._new = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def see(self, line: dict[str, Any]) -> None:
+        layer, detail = str(line.get("id", "")), line.get("progressDetail") or {}
+        status = str(line.get("status", ""))
+        if status == "Downloading" and detail.get("total"):
+            self._layers[layer] = (int(detail.get("current") or 0), int(detail["total"]))
+        elif status in {"Download complete", "Pull complete"} and layer in self._layers:
+            total = self._layers[layer][1]
+            self._layers[layer] = (total, total)
+        self._text = f"{layer}: {status}" if layer else status
+        self._new.set()
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._tell(), name="pull-progress")
+
+    async def __aexit__(self, *_error: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _tell(self) -> None:
+        while True:
+            _ = await self._new.wait()
+            self._new.clear()
+            done = sum(current for current, _total in self._layers.values())
+            total = sum(total for _current, total in self._layers.values())
+            await self._say(c.PullProgress(done, total, self._text[:200]))
+            await asyncio.sleep(PROGRESS_S)
+
+
+class _LogPipe:
+    """Between an AI that may print without end and a link that may be slow."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._lines: deque[c.LogLine] = deque()
+        self._lost = 0
+        self._ended = False
+        self._new = asyncio.Event()
+        self.count = 0
+
+    def put(self, line: c.LogLine) -> None:
+        if len(self._lines) >= LOG_BUFFER_LINES:
+            self._lines.popleft()
+            self._lost += 1
+        self._lines.append(line)
+        self.count += 1
+        self._new.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._new.set()
+
+    async def pump(self) -> None:
+        while True:
+            _ = await self._new.wait()
+            self._new.clear()
+            while self._lines:
+                count = min(len(self._lines), LOG_CHUNK_LINES)
+                batch = [self._lines.popleft() for _ in range(count)]
+                lost, self._lost = self._lost, 0
+                await self._say(c.LogLines(batch, lost))
+            if self._ended:
+                return
+            await asyncio.sleep(LOG_PAUSE_S)
+
+
+def _log_line(line: EngineLine) -> c.LogLine:
+    whole, _, fraction = line.at.rstrip("Z").partition(".")
+    try:
+        at = datetime.fromisoformat(f"{whole}+00:00")
+        at_ms = round(at.timestamp() * 1000) + int((fraction + "000")[:3])
+    except ValueError:
+        at_ms = boot.wall_ms()
+    return c.LogLine(at_ms=at_ms, text=line.text, stream=line.stream)
+
+
+def _platform_of(image: dict[str, Any]) -> str:
+    parts = (image.get("Os"), image.get("Architecture"), image.get("Variant"))
+    return "/".join(str(part) for part in parts if part)
+
+
+def _emulated() -> set[str]:
+    """Architectures that binfmt_misc hands to qemu on this machine."""
+    names = {"qemu-aarch64": "arm64", "qemu-x86_64": "amd64", "qemu-arm": "arm"}
+    folder = Path("/proc/sys/fs/binfmt_misc")
+    try:
+        return {arch for name, arch in names.items() if (folder / name).exists()}
+    except OSError:
+        return set()
+
+
+def _resolve(host: str) -> str:
+    import socket
+
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return str(found[0][4][0])
