@@ -278,11 +278,14 @@ class _Reader:
         if words and "=" not in words[0]:
             name, _, value = instruction.rest.partition(" ")
             words = [f"{name}={value.strip()}"]
+        before = dict(self._local)  # one ENV sees only what stood before it
         for item in words:
             name, equals, value = item.partition("=")
-            expanded, fine = expand(value, self._local)
+            expanded, fine = expand(value, before)
             if equals and fine:
                 self._local[name] = expanded
+            else:
+                self._local.pop(name, None)
 
     def _copy(self, instruction: Instruction) -> None:
         flags, rest = _flags(instruction.rest)
