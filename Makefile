@@ -4,7 +4,7 @@ VENV := .venv/bin
 SETUP := $(PY) tools/setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test lint types unit integration e2e docs dashboard openapi migration bench dist clean
+.PHONY: help setup demo demo-check test lint types unit integration e2e docs dashboard openapi lock migration bench dist clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,11 @@ openapi: ## Write dashboard/openapi.json from the code
 
 dashboard: ## Build the dashboard into the package
 	$(PY) tools/dashboard.py
+
+lock: ## Resolve requirements.lock anew (packages at least seven days old, hashes, no addresses)
+	$$($(SETUP) --path uv) pip compile pyproject.toml --group dev --group demo --universal \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --exclude-newer "$$(date -u -d '7 days ago' +%F)" --upgrade -o requirements.lock
 
 migration: ## Write the next migration from the models: make migration name=what_it_does
 	$(VENV)/python tools/migration.py "$(name)"
