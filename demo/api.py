@@ -3,6 +3,8 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +70,18 @@ class Api:
             "POST",
             "/packages/upload",
             params={"filename": file.name, "version": version},
-            content=file.read_bytes(),
+            content=await asyncio.to_thread(file.read_bytes),
             headers={"Content-Type": "application/zip"},
         )
+
+    @asynccontextmanager
+    async def stream(self, path: str, **params: Any) -> AsyncIterator[httpx2.Response]:
+        """An answer that goes on."""
+        limits = httpx2.Timeout(None, connect=5)
+        async with self._client.stream("GET", path, params=params, timeout=limits) as response:
+            if not response.is_success:
+                raise CallFailed(f"GET {path}: {response.status_code}")
+            yield response
 
     async def wait(self, operation_id: str, *, within_s: float, ok: bool = True) -> Any:
         """Until it has ended; raises CallFailed with the end of its log where it failed."""

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,13 @@ DEVICES = (
     DevicePlan("nuc-corner", "모퉁이 엣지 컴퓨터", 0.6, 2 * GIB, ("corner",)),
 )
 CAMERA_TITLES = {"gate": "정문", "path": "보행로", "square": "광장", "corner": "모퉁이"}
+
+
+@dataclass(frozen=True)
+class Version:
+    id: str
+    package_id: str
+    version: str
 
 
 @dataclass
@@ -227,35 +234,58 @@ class Site:
 
     # --- the main job, step by step
 
-    async def upload(self, name: str, version: str, **environment: str) -> str:
-        """Zip an example and upload it; the version's id."""
+    async def upload(self, name: str, version: str, **environment: str) -> Version:
+        """Zip an example and upload it."""
         weights = cache.path("detector") if name in pack.WEIGHTS else None
         file = self.data_dir / f"{name}.zip"
         pack.pack(name, file, weights=weights, environment=environment or None)
-        return str((await self.api.upload(file, version))["id"])
+        return Version(**await self._upload(file, version))
 
-    async def upload_zip(self, filename: str, content: bytes, version: str) -> str:
-        file = self.data_dir / filename
+    async def upload_zip(self, name: str, content: bytes, version: str) -> Version:
+        file = self.data_dir / f"{name}.zip"
         file.write_bytes(content)
-        return str((await self.api.upload(file, version))["id"])
+        return Version(**await self._upload(file, version))
 
-    async def build(self, version: dict[str, str] | str, package_id: str) -> float:
+    async def _upload(self, file: Path, version: str) -> dict[str, str]:
+        made = await self.api.upload(file, version)
+        return {"id": made["id"], "package_id": made["package_id"], "version": version}
+
+    async def build(self, version: Version) -> float:
+        """Seconds from the request to the image in the site registry."""
         started = time.monotonic()
-        accepted = await self.api.post(f"/packages/{package_id}/versions/{version}/build")
+        path = f"/packages/{version.package_id}/versions/{version.version}/build"
+        accepted = await self.api.post(path)
         await self.api.wait(accepted["operation_id"], within_s=600)
         return time.monotonic() - started
 
     async def deploy(
-        self, version_id: str, devices: list[str], *, within_s: float = 120, ok: bool = True
+        self, version: Version, devices: Sequence[str], *, within_s: float = 180, ok: bool = True
     ) -> tuple[float, Any]:
         """(seconds, operation)."""
         started = time.monotonic()
         ids = [self.devices[name] for name in devices]
-        accepted = await self.api.post(
-            "/deployments", {"version_id": version_id, "device_ids": ids}
-        )
+        body = {"version_id": version.id, "device_ids": ids}
+        accepted = await self.api.post("/deployments", body)
         operation = await self.api.wait(accepted["operation_id"], within_s=within_s, ok=ok)
         return time.monotonic() - started, operation
+
+    async def move_camera(self, camera: str, to_device: str) -> None:
+        """By hand: the camera's assignment goes to the same package on another device."""
+        camera_id = self.cameras[camera]
+        found = await self.api.all("/assignments", camera_id=camera_id)
+        assignment = next(item for item in found if item["state"] == "active")
+        deployments = await self.api.all("/deployments", device_id=self.devices[to_device])
+        target = next(
+            item
+            for item in deployments
+            if item["package_id"] == assignment["package_id"] and item["state"] == "running"
+        )
+        await self.api.post(
+            f"/assignments/{assignment['id']}/move", {"deployment_id": target["id"]}
+        )
+
+    def title(self, camera: str) -> str:
+        return CAMERA_TITLES[camera]
 
     async def _until(self, what: str, condition: Callable[[], Any], *, within_s: float) -> None:
         deadline = time.monotonic() + within_s
