@@ -19,7 +19,10 @@ export const createDevice = (device: DeviceIn) =>
   body(http.POST("/api/v1/devices", { body: device }));
 export const editDevice = (id: string, etag: string, change: DeviceIn) =>
   body(http.PATCH("/api/v1/devices/{device_id}", { ...edit({ device_id: id }, etag), body: change }));
-export const deleteDevice = (id: string) => body(http.DELETE("/api/v1/devices/{device_id}", at({ device_id: id })));
+export const deleteDevice = (id: string, force: boolean) =>
+  body(
+    http.DELETE("/api/v1/devices/{device_id}", { params: { path: { device_id: id }, query: { force } } }),
+  );
 export const enrolDevice = (id: string) =>
   body(http.POST("/api/v1/devices/{device_id}/enrolment", at({ device_id: id })));
 export const revokeDevice = (id: string) =>
@@ -29,7 +32,10 @@ export const createCamera = (camera: CameraIn) =>
   body(http.POST("/api/v1/cameras", { body: camera }));
 export const editCamera = (id: string, etag: string, change: Partial<CameraIn>) =>
   body(http.PATCH("/api/v1/cameras/{camera_id}", { ...edit({ camera_id: id }, etag), body: change }));
-export const deleteCamera = (id: string) => body(http.DELETE("/api/v1/cameras/{camera_id}", at({ camera_id: id })));
+export const deleteCamera = (id: string, force: boolean) =>
+  body(
+    http.DELETE("/api/v1/cameras/{camera_id}", { params: { path: { camera_id: id }, query: { force } } }),
+  );
 
 export const deletePackage = (id: string, force: boolean) =>
   body(
@@ -68,14 +74,17 @@ export const editUser = (
   change: { role?: Role; disabled?: boolean; password?: string },
 ) => body(http.PATCH("/api/v1/users/{user_id}", { ...edit({ user_id: id }, etag), body: change }));
 export const deleteUser = (id: string) => body(http.DELETE("/api/v1/users/{user_id}", at({ user_id: id })));
-export const createToken = (name: string, role: Role) =>
-  body(http.POST("/api/v1/tokens", { body: { name, role } }));
+export const createToken = (name: string, role: Role, expires_at: string | null) =>
+  body(http.POST("/api/v1/tokens", { body: { name, role, expires_at } }));
 export const deleteToken = (id: string) => body(http.DELETE("/api/v1/tokens/{token_id}", at({ token_id: id })));
 
 export const editSite = (
   etag: string,
   change: { name: string; postal_address: string; description: string; timezone: string },
 ) => body(http.PATCH("/api/v1/site", { headers: ifMatch(etag), body: change }));
+/** `null` returns a setting to what file, environment or default say. */
+export const changeSetting = (key: string, value: string | number | boolean | null) =>
+  body(http.PATCH("/api/v1/settings", { body: { values: { [key]: value } } }));
 export const mapBaseImage = (source: string, target: string) =>
   body(http.PUT("/api/v1/base-images", { body: { source, target } }));
 export const unmapBaseImage = (source: string) =>

@@ -29,6 +29,13 @@ export const useDevices = () =>
     refetchInterval: SLOW_MS,
   });
 
+export const useAgent = (device_id: string) =>
+  useQuery({
+    queryKey: ["devices", "agent", device_id],
+    refetchInterval: 5_000,
+    queryFn: () => body(http.GET("/api/v1/devices/{device_id}/agent", { params: { path: { device_id } } })),
+  });
+
 export const useCameras = () =>
   useQuery({
     queryKey: ["cameras"],
@@ -135,10 +142,12 @@ export const useUsers = () =>
     queryFn: async () => (await body(http.GET("/api/v1/users", page()))).items,
   });
 
-export const useTokens = () =>
+/** One's own; an admin sees everyone's. */
+export const useTokens = (everyone: boolean) =>
   useQuery({
-    queryKey: ["tokens"],
-    queryFn: async () => (await body(http.GET("/api/v1/tokens", page()))).items,
+    queryKey: ["tokens", everyone],
+    queryFn: async () =>
+      (await body(http.GET("/api/v1/tokens", { params: { query: { limit: LIMIT, everyone } } }))).items,
   });
 
 export const useAudit = (cursor: string | null) =>
@@ -151,6 +160,13 @@ export const useAudit = (cursor: string | null) =>
           params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } },
         }),
       ),
+  });
+
+export const useSettings = (enabled: boolean) =>
+  useQuery({
+    queryKey: ["settings"],
+    enabled,
+    queryFn: async () => (await body(http.GET("/api/v1/settings"))).items,
   });
 
 export const useBaseImages = () =>

@@ -25,6 +25,7 @@ export type User = S["UserOut"];
 export type UserIn = S["UserIn"];
 export type Token = S["TokenOut"];
 export type AuditEntry = S["AuditEntryOut"];
+export type Setting = S["SettingOut"];
 export type BaseImage = S["BaseImage"];
 export type Registry = S["RegistryOut"];
 

@@ -50,7 +50,7 @@ const NAV: { to: string; name: PlainKey; icon: string; admin?: boolean }[] = [
   { to: "/deployments", name: "nav.deployments", icon: "M12 3v12M7 10l5 5 5-5M4 20h16" },
   { to: "/results", name: "nav.results", icon: "M4 20V10M10 20V4M16 20v-8M21 20H3" },
   { to: "/users", name: "nav.users", icon: "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4 21c0-5 4-7 8-7s8 2 8 7", admin: true },
-  { to: "/tokens", name: "nav.tokens", icon: "M14 10a4 4 0 1 1-3-3l9-0v4h-3v3h-3z", admin: true },
+  { to: "/tokens", name: "nav.tokens", icon: "M14 10a4 4 0 1 1-3-3l9-0v4h-3v3h-3z" },
   { to: "/audit", name: "nav.audit", icon: "M6 3h9l4 4v14H6zM9 11h7M9 15h7", admin: true },
   { to: "/settings", name: "nav.settings", icon: "M4 7h10M18 7h2M4 17h2M10 17h10M14 4v6M8 14v6" },
 ];

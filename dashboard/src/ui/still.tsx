@@ -28,7 +28,7 @@ export function Still({
 }) {
   const t = useT();
   const frame = useRef<HTMLDivElement>(null);
-  const [picture, setPicture] = useState<string | null>(null);
+  const picture = useRef<HTMLDivElement>(null);
   const [missing, setMissing] = useState(false);
   const [ratio, setRatio] = useState(16 / 9);
   const visible = useVisible(frame);
@@ -39,13 +39,14 @@ export function Still({
     let timer = 0;
     const next = () => {
       const image = new Image();
-      const url = `/api/v1/cameras/${camera_id}/still?t=${Date.now()}`;
+      image.className = "size-full object-contain";
       const again = (delay_ms: number) => {
         if (!ended) timer = window.setTimeout(next, delay_ms);
       };
       image.onload = () => {
         if (ended) return;
-        setPicture(url);
+        // The loaded element itself is shown: setting its address elsewhere would ask again.
+        picture.current?.replaceChildren(image);
         setMissing(false);
         if (image.naturalHeight > 0) setRatio(image.naturalWidth / image.naturalHeight);
         again(STILL_EVERY_MS);
@@ -55,7 +56,7 @@ export function Still({
         setMissing(true);
         again(STILL_EVERY_MS * 3);
       };
-      image.src = url;
+      image.src = `/api/v1/cameras/${camera_id}/still?t=${Date.now()}`;
     };
     next();
     return () => {
@@ -70,13 +71,12 @@ export function Still({
       className={cx("relative w-full overflow-hidden bg-black", className)}
       style={{ aspectRatio: String(ratio) }}
     >
-      {picture && (
-        <img
-          src={picture}
-          alt={t("camera.stillAlt", { name })}
-          className={cx("absolute inset-0 size-full object-contain", missing && "opacity-35")}
-        />
-      )}
+      <div
+        ref={picture}
+        role="img"
+        aria-label={t("camera.stillAlt", { name })}
+        className={cx("absolute inset-0", missing && "opacity-35")}
+      />
       <Boxes camera_id={camera_id} big={big ?? false} />
       {missing && (
         <p className="absolute inset-0 grid place-items-center bg-black/40 p-2 text-center text-sm text-white">

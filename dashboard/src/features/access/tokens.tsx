@@ -5,9 +5,10 @@ import { useTokens } from "@/api/queries";
 import type { Role, Token } from "@/api/types";
 import { CopyBox } from "@/features/devices/dialogs";
 import { useT } from "@/i18n/react";
+import { useMay } from "@/shell/role";
 import { Button } from "@/ui/button";
 import { Dialog, FormDialog } from "@/ui/dialog";
-import { Input } from "@/ui/field";
+import { Input, Select } from "@/ui/field";
 import { Empty, Page, Panel } from "@/ui/panel";
 import { Loaded } from "@/ui/query";
 import { type Column, Table } from "@/ui/table";
@@ -17,7 +18,8 @@ import { RoleSelect } from "./users";
 
 export function TokensPage() {
   const t = useT();
-  const tokens = useTokens();
+  const admin = useMay("admin");
+  const tokens = useTokens(admin);
   const queries = useQueryClient();
   const [adding, setAdding] = useState(false);
   const [secret, setSecret] = useState<string | null>(null);
@@ -25,6 +27,7 @@ export function TokensPage() {
   const columns = useMemo<Column<Token>[]>(
     () => [
       { id: "name", name: t("field.name"), sort: (row) => row.name, cell: (row) => <b className="font-medium">{row.name}</b> },
+      { id: "user", name: t("tokens.user"), sort: (row) => row.user_name, cell: (row) => row.user_name },
       { id: "role", name: t("users.role"), cell: (row) => t.code("role", row.role) },
       { id: "created", name: t("field.createdAt"), sort: (row) => row.created_at, cell: (row) => <Clock at={row.created_at} full /> },
       { id: "expires", name: t("tokens.expires"), cell: (row) => (row.expires_at ? <Clock at={row.expires_at} full /> : t("tokens.never")) },
@@ -93,13 +96,18 @@ function AddDialog({ onClose, onMade }: { onClose: () => void; onMade: (secret: 
   const queries = useQueryClient();
   const [name, setName] = useState("");
   const [role, setRole] = useState<Role>("viewer");
+  const [days, setDays] = useState("90");
   return (
     <FormDialog
       title={t("tokens.add")}
       action={t("action.add")}
       onClose={onClose}
       submit={async () => {
-        const made = await createToken(name, role);
+        const made = await createToken(
+          name,
+          role,
+          days ? new Date(Date.now() + Number(days) * 86_400_000).toISOString() : null,
+        );
         await queries.invalidateQueries({ queryKey: ["tokens"] });
         onMade(made.secret);
       }}
@@ -113,6 +121,15 @@ function AddDialog({ onClose, onMade }: { onClose: () => void; onMade: (secret: 
         onChange={(event) => setName(event.target.value)}
       />
       <RoleSelect value={role} onPick={setRole} />
+      <Select
+        label={t("tokens.expires")}
+        value={days}
+        onPick={setDays}
+        options={[
+          ...["7", "30", "90", "365"].map((each) => [each, t("tokens.days", { days: each })] as const),
+          ["", t("tokens.never")],
+        ]}
+      />
     </FormDialog>
   );
 }

@@ -9,9 +9,9 @@ import { useT } from "@/i18n/react";
 import { useMay } from "@/shell/role";
 import { useTopic } from "@/stream/react";
 import { Button } from "@/ui/button";
-import { FormDialog } from "@/ui/dialog";
 import { Empty, Facts, Page, Panel } from "@/ui/panel";
 import { Loaded } from "@/ui/query";
+import { RemoveDialog } from "@/ui/remove";
 import { State } from "@/ui/status";
 import { Still } from "@/ui/still";
 import { Clock } from "@/ui/time";
@@ -133,20 +133,19 @@ function Content({ camera }: { camera: Camera }) {
       {open === "edit" && <CameraDialog camera={camera} onClose={close} />}
       {open === "assign" && <AssignDialog camera={camera} onClose={close} />}
       {open === "delete" && (
-        <FormDialog
+        <RemoveDialog
           title={t("camera.deleteTitle", { name: camera.name })}
-          action={t("action.delete")}
-          tone="danger"
+          hint={t("camera.deleteHint")}
+          forceLabel={t("camera.force")}
+          forceHint={t("camera.forceHint")}
           onClose={close}
-          submit={async () => {
-            await deleteCamera(camera.id);
+          remove={async (force) => {
+            await deleteCamera(camera.id, force);
             await navigate({ to: "/cameras" });
             await queries.invalidateQueries({ queryKey: ["cameras"] });
             tell(t("done.deleted"));
           }}
-        >
-          <p>{t("camera.deleteHint")}</p>
-        </FormDialog>
+        />
       )}
     </Page>
   );

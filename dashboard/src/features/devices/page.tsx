@@ -14,9 +14,11 @@ import { Button } from "@/ui/button";
 import { FormDialog } from "@/ui/dialog";
 import { Empty, Facts, Page, Panel } from "@/ui/panel";
 import { Loaded } from "@/ui/query";
+import { RemoveDialog } from "@/ui/remove";
 import { State } from "@/ui/status";
 import { Ago, Clock } from "@/ui/time";
 import { tell } from "@/ui/toast";
+import { AgentPanel } from "./agent";
 import { DeviceCharts } from "./charts";
 import { DeviceDialog, EnrolDialog } from "./dialogs";
 
@@ -126,11 +128,13 @@ function Content({ device }: { device: Device }) {
             />
           </Panel>
         </div>
+        <div className="flex min-w-0 flex-col gap-4">
+        {device.state !== "new" && <AgentPanel device_id={device.id} />}
         <Panel title={t("device.facts")}>
           <Facts
             rows={[
               [t("field.role"), t.code("device.role", device.role)],
-              [t("field.address"), device.address ?? "–"],
+              [t("field.address"), device.seen_address ?? device.address ?? "–"],
               [t("device.hostName"), device.host_name ?? "–"],
               [t("device.platform"), device.platform ?? "–"],
               [t("device.agentVersion"), device.agent_version ?? "–"],
@@ -157,6 +161,7 @@ function Content({ device }: { device: Device }) {
             ]}
           />
         </Panel>
+        </div>
       </div>
       {open === "edit" && <DeviceDialog device={device} onClose={close} />}
       {open === "enrol" && <EnrolDialog device={device} onClose={close} />}
@@ -180,25 +185,39 @@ function EndDialog({
   const t = useT();
   const navigate = useNavigate();
   const queries = useQueryClient();
-  const submit = async () => {
-    if (what === "delete") {
-      await deleteDevice(device.id);
-      await navigate({ to: "/devices" });
-    } else {
-      await revokeDevice(device.id);
-    }
+  const name = device.name;
+  const done = async (text: string) => {
     await queries.invalidateQueries({ queryKey: ["devices"] });
-    tell(t(what === "delete" ? "done.deleted" : "done.revoked"));
+    tell(text);
   };
+  if (what === "delete") {
+    return (
+      <RemoveDialog
+        title={t("device.deleteTitle", { name })}
+        hint={t("device.deleteHint")}
+        forceLabel={t("device.force")}
+        forceHint={t("device.forceHint")}
+        onClose={onClose}
+        remove={async (force) => {
+          await deleteDevice(device.id, force);
+          await navigate({ to: "/devices" });
+          await done(t("done.deleted"));
+        }}
+      />
+    );
+  }
   return (
     <FormDialog
-      title={t(what === "delete" ? "device.deleteTitle" : "device.revokeTitle", { name: device.name })}
-      action={t(what === "delete" ? "action.delete" : "device.revoke")}
+      title={t("device.revokeTitle", { name })}
+      action={t("device.revoke")}
       tone="danger"
       onClose={onClose}
-      submit={submit}
+      submit={async () => {
+        await revokeDevice(device.id);
+        await done(t("done.revoked"));
+      }}
     >
-      <p>{t(what === "delete" ? "device.deleteHint" : "device.revokeHint")}</p>
+      <p>{t("device.revokeHint")}</p>
     </FormDialog>
   );
 }

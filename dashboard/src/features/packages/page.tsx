@@ -14,10 +14,10 @@ import { Empty, Facts, Page, Panel } from "@/ui/panel";
 import { Loaded } from "@/ui/query";
 import { Chip, State } from "@/ui/status";
 import { type Column, Table } from "@/ui/table";
+import { RemoveDialog } from "@/ui/remove";
 import { Ago } from "@/ui/time";
 import { tell, tellError } from "@/ui/toast";
 import { DeployDialog } from "./deploy";
-import { RemoveDialog } from "./remove";
 import { UploadDialog } from "./upload";
 
 export function PackagePage() {
@@ -224,7 +224,12 @@ function Content({ pack }: { pack: Package }) {
       {open?.what === "deploy" && <DeployDialog version={open.version} onClose={close} />}
       {open?.what === "delete" && (
         <RemoveDialog
-          name={open.version ? `${pack.name}:${open.version.version}` : pack.name}
+          title={t("package.deleteTitle", {
+            name: open.version ? `${pack.name}:${open.version.version}` : pack.name,
+          })}
+          hint={t("package.deleteHint")}
+          forceLabel={t("package.force")}
+          forceHint={t("package.forceHint")}
           onClose={close}
           remove={async (force) => {
             if (open.version) {

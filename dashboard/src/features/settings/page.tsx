@@ -16,6 +16,7 @@ import { ProblemNotice } from "@/ui/problem";
 import { Loaded } from "@/ui/query";
 import { type Column, Table } from "@/ui/table";
 import { tell, tellError } from "@/ui/toast";
+import { ServerSettings } from "./server";
 
 export function SettingsPage() {
   const t = useT();
@@ -30,6 +31,7 @@ export function SettingsPage() {
         </Panel>
         <RegistryPanel />
         <BaseImagesPanel />
+        <ServerSettings />
       </div>
     </Page>
   );

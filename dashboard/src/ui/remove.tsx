@@ -2,15 +2,21 @@
 import { useState } from "react";
 import { placesOf, problemOf } from "@/api/problem";
 import { useT } from "@/i18n/react";
-import { FormDialog } from "@/ui/dialog";
-import { Check } from "@/ui/field";
+import { FormDialog } from "./dialog";
+import { Check } from "./field";
 
 export function RemoveDialog({
-  name,
+  title,
+  hint,
+  forceLabel,
+  forceHint,
   remove,
   onClose,
 }: {
-  name: string;
+  title: string;
+  hint: string;
+  forceLabel: string;
+  forceHint: string;
   remove: (force: boolean) => Promise<void>;
   onClose: () => void;
 }) {
@@ -20,7 +26,7 @@ export function RemoveDialog({
   const places = refusal === null ? [] : placesOf(problemOf(refusal));
   return (
     <FormDialog
-      title={t("package.deleteTitle", { name })}
+      title={title}
       action={t("action.delete")}
       tone="danger"
       onClose={onClose}
@@ -33,10 +39,10 @@ export function RemoveDialog({
         }
       }}
     >
-      <p>{t("package.deleteHint")}</p>
+      <p>{hint}</p>
       {places.length > 0 && (
         <>
-          <h3 className="font-medium">{t("package.usedHere")}</h3>
+          <h3 className="font-medium">{t("remove.usedHere")}</h3>
           <ul className="rounded-md border border-line">
             {places.map((place) => (
               <li key={place.id} className="border-b border-line/60 px-3 py-1.5 last:border-0">
@@ -45,8 +51,8 @@ export function RemoveDialog({
             ))}
           </ul>
           <Check
-            label={t("package.force")}
-            hint={t("package.forceHint")}
+            label={forceLabel}
+            hint={forceHint}
             checked={force}
             onChange={(event) => setForce(event.target.checked)}
           />
