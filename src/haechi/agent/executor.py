@@ -9,7 +9,6 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +17,11 @@ from msgspec import Struct
 
 from haechi.adapters import docker_errors
 from haechi.adapters.docker_api import DockerApi, RegistryLogin
-from haechi.adapters.docker_logs import LogLine as EngineLine
 from haechi.adapters.docker_trust import wire_docker_host
 from haechi.agent import boot
+from haechi.agent.chunks import LogPipe, PullReport, Say, log_line
 from haechi.agent.containers import Containers, as_command_error
-from haechi.agent.deployments import Deployment, Deployments, Kept
+from haechi.agent.deployments import Deployments, Kept
 from haechi.agent.home import Home, read_json, write_json
 from haechi.core import ids
 from haechi.core.secrets import Secret
@@ -47,15 +46,9 @@ from haechi.protocol.problems import (
 
 log = logging.getLogger(__name__)
 
-PROGRESS_S: Final = 0.25
 NAME_RETRY_S: Final = 2.0
 NAME_RETRIES: Final = 4
 """dockerd asks again for a name that was unknown a moment ago only after 5 s."""
-LOG_BUFFER_LINES: Final = 5_000
-LOG_CHUNK_LINES: Final = 200
-LOG_PAUSE_S: Final = 0.1
-
-Say = Callable[[Struct], Awaitable[None]]
 
 
 class Executor:
@@ -169,7 +162,7 @@ class Executor:
             login = RegistryLogin(registry.user, Secret(registry.password))
         address = registry.address if registry else image.partition("/")[0]
         for attempt in range(NAME_RETRIES + 1):
-            progress = _Progress(say)
+            progress = PullReport(say)
             try:
                 async with progress:
                     await self._engine.pull(image, login=login, on_line=progress.see)
@@ -301,14 +294,14 @@ class Executor:
         lines: deque[c.LogLine] = deque(maxlen=count)
         with contextlib.suppress(docker_errors.EngineObjectNotFound):
             async for line in self._engine.container_logs(container_id, tail=count):
-                lines.append(_log_line(line))
+                lines.append(log_line(line))
         return list(lines)
 
     async def _logs(self, asked: c.ReadLogs, say: Say) -> c.LogsEnded:
         container_id = await self._containers.id_of(asked.deployment_id)
         if not container_id:
             raise NoContainer(deployment_id=asked.deployment_id)
-        pipe = _LogPipe(say)
+        pipe = LogPipe(say)
         async with asyncio.TaskGroup() as group:
             pump = group.create_task(pipe.pump())
             try:
@@ -321,7 +314,7 @@ class Executor:
             await self._containers.look_at(deployment)
         return c.LogsEnded(lines=pipe.count, state=deployment.state if deployment else "absent")
 
-    async def _read_logs(self, container_id: str, asked: c.ReadLogs, pipe: "_LogPipe") -> None:
+    async def _read_logs(self, container_id: str, asked: c.ReadLogs, pipe: LogPipe) -> None:
         since_ms = asked.since_ms or 0
         if asked.follow:
             lines = self._engine.follow_logs(container_id, tail=asked.tail)
@@ -330,7 +323,7 @@ class Executor:
             lines = self._engine.container_logs(container_id, since=since, tail=asked.tail)
         with contextlib.suppress(docker_errors.EngineObjectNotFound):
             async for line in lines:
-                one = _log_line(line)
+                one = log_line(line)
                 if one.at_ms >= since_ms:
                     pipe.put(one)
 
@@ -360,92 +353,6 @@ class Executor:
             return boot.disk_free_bytes(root)
         except (OSError, AppError):
             return boot.disk_free_bytes(self._home.root)
-
-
-class _Progress:
-    """Sums up the layers of a pull and says so a few times a second."""
-
-    def __init__(self, say: Say) -> None:
-        self._say = say
-        self._layers: dict[str, tuple[int, int]] = {}
-        self._text = ""
-        self._new = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def see(self, line: dict[str, Any]) -> None:
-        layer, detail = str(line.get("id", "")), line.get("progressDetail") or {}
-        status = str(line.get("status", ""))
-        if status == "Downloading" and detail.get("total"):
-            self._layers[layer] = (int(detail.get("current") or 0), int(detail["total"]))
-        elif status in {"Download complete", "Pull complete"} and layer in self._layers:
-            total = self._layers[layer][1]
-            self._layers[layer] = (total, total)
-        self._text = f"{layer}: {status}" if layer else status
-        self._new.set()
-
-    async def __aenter__(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._tell(), name="pull-progress")
-
-    async def __aexit__(self, *_error: object) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _tell(self) -> None:
-        while True:
-            _ = await self._new.wait()
-            self._new.clear()
-            done = sum(current for current, _total in self._layers.values())
-            total = sum(total for _current, total in self._layers.values())
-            await self._say(c.PullProgress(done, total, self._text[:200]))
-            await asyncio.sleep(PROGRESS_S)
-
-
-class _LogPipe:
-    """Between an AI that may print without end and a link that may be slow."""
-
-    def __init__(self, say: Say) -> None:
-        self._say = say
-        self._lines: deque[c.LogLine] = deque()
-        self._lost = 0
-        self._ended = False
-        self._new = asyncio.Event()
-        self.count = 0
-
-    def put(self, line: c.LogLine) -> None:
-        if len(self._lines) >= LOG_BUFFER_LINES:
-            self._lines.popleft()
-            self._lost += 1
-        self._lines.append(line)
-        self.count += 1
-        self._new.set()
-
-    def end(self) -> None:
-        self._ended = True
-        self._new.set()
-
-    async def pump(self) -> None:
-        while True:
-            _ = await self._new.wait()
-            self._new.clear()
-            while self._lines:
-                count = min(len(self._lines), LOG_CHUNK_LINES)
-                batch = [self._lines.popleft() for _ in range(count)]
-                lost, self._lost = self._lost, 0
-                await self._say(c.LogLines(batch, lost))
-            if self._ended:
-                return
-            await asyncio.sleep(LOG_PAUSE_S)
-
-
-def _log_line(line: EngineLine) -> c.LogLine:
-    whole, _, fraction = line.at.rstrip("Z").partition(".")
-    try:
-        at = datetime.fromisoformat(f"{whole}+00:00")
-        at_ms = round(at.timestamp() * 1000) + int((fraction + "000")[:3])
-    except ValueError:
-        at_ms = boot.wall_ms()
-    return c.LogLine(at_ms=at_ms, text=line.text, stream=line.stream)
 
 
 def _platform_of(image: dict[str, Any]) -> str:

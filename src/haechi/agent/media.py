@@ -162,6 +162,11 @@ class MediaKeeper:
             streams=camera_statuses(self.state),
         )
 
+    @property
+    def heard(self) -> bool:
+        """Whether the server has said in this run which cameras there are."""
+        return self._cameras is not None
+
     # -- the process --------------------------------------------------------------------------
 
     async def keep(self) -> None:
