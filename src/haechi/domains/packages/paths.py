@@ -35,9 +35,9 @@ def clean(name: str) -> str:
     """
     text = unicodedata.normalize("NFC", name).replace("\\", "/")
     shown = printable(text)
-    if text.startswith("/") or _DRIVE.match(text):
-        raise AbsolutePath(path=shown)
     parts = [part for part in text.split("/") if part not in {"", "."}]
+    if text.startswith("/") or (parts and _DRIVE.match(parts[0])):
+        raise AbsolutePath(path=shown)
     if ".." in parts:
         raise Traversal(path=shown)
     if any(unicodedata.category(char) in {"Cc", "Cs"} for char in text):
