@@ -36,9 +36,9 @@ def decode_cursor(cursor: str | None, length: int) -> list[Any] | None:
         padded = cursor + "=" * (-len(cursor) % 4)
         key = json.loads(base64.urlsafe_b64decode(padded))
     except (ValueError, binascii.Error) as error:
-        raise BadRequest(problems="cursor") from error
+        raise BadRequest(reason="cursor") from error
     if not isinstance(key, list) or len(key) != length:
-        raise BadRequest(problems="cursor")
+        raise BadRequest(reason="cursor")
     return key
 
 

@@ -46,9 +46,9 @@ def encode(message: Message) -> bytes:
 def _check(topics: list[str]) -> set[str]:
     for topic in topics:
         if len(topic) > 128 or not topic.startswith(TOPICS):
-            raise BadRequest(problems=f"topic {topic[:64]!r}")
+            raise BadRequest(reason=f"topic {topic[:64]!r}")
     if len(topics) > MAX_TOPICS:
-        raise BadRequest(problems=f"more than {MAX_TOPICS} topics")
+        raise BadRequest(reason=f"more than {MAX_TOPICS} topics")
     return set(topics)
 
 
@@ -103,7 +103,7 @@ async def _listen(
             ask = msgspec.json.decode(text, type=_Ask)
             wanted = _check(ask.subscribe)
         except (msgspec.DecodeError, BadRequest) as error:
-            bad = error if isinstance(error, BadRequest) else BadRequest(problems="message")
+            bad = error if isinstance(error, BadRequest) else BadRequest(reason="message")
             await socket.send_text(msgspec.json.encode({"error": problem(socket, bad)}).decode())
             continue
         subscription.remove(set(ask.unsubscribe))

@@ -75,7 +75,7 @@ async def find(
     after = decode_cursor(cursor, 1)
     if after:
         if not isinstance(after[0], int):
-            raise BadRequest(problems="cursor")
+            raise BadRequest(reason="cursor")
         query = query.where(AuditRow.number < after[0])
     rows = list(await tx.scalars(query.limit(limit + 1)))
     page = page_of(rows, limit, lambda row: (row.number,))
