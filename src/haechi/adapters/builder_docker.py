@@ -123,7 +123,7 @@ class DockerBuilder:
             await self._watch(lines, trace, log, progress)
         if trace.error:
             raise _failure(trace)
-        image = await self._docker.image(plan.tag)
+        image = await self._docker.image(trace.image_id)
         return BuiltImage(image_id=str(image["Id"]), size_bytes=int(image["Size"]))
 
     async def _watch(
@@ -166,6 +166,10 @@ class DockerBuilder:
         finally:
             with contextlib.suppress(Unavailable):
                 await self._docker.remove_image(reference)
+
+    async def keep(self, image: str, reference: str) -> None:
+        name, _, tag = reference.rpartition(":")
+        await self._docker.tag(image, name, tag)
 
     async def remove(self, reference: str) -> None:
         await self._docker.remove_image(reference)

@@ -29,6 +29,7 @@ from haechi.core.secrets import Secret
 from haechi.core.tasks import Tasks
 from haechi.domains.builds.model import RegistryDown, RegistryFailed, RegistryProgramMissing
 from haechi.domains.builds.ports import Login, OnText
+from haechi.errors import AppError
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,9 @@ class RegistryChildren:
         self._closing = False
         self._lock = asyncio.Lock()
         self.push_login = Login(PUSH_USER, Secret(secrets.token_urlsafe(32)))
-        """Made anew at each start of the server, kept in memory only."""
+        """Made anew at each start of the server, kept in memory only; good at both doors."""
+        self._own_line = f"{PUSH_USER}:{hash_password(self.push_login.password)}\n"
+        self._pull_logins: dict[str, str] = {}
 
     @property
     def running(self) -> bool:
@@ -94,15 +97,25 @@ class RegistryChildren:
         return self._directory / "data"
 
     async def start(self) -> None:
-        """Start both and wait until they listen. Raises RegistryProgramMissing, RegistryFailed."""
+        """Start both and wait until they listen; what does not start is tried again for ever.
+
+        Raises RegistryProgramMissing, or what kept one from starting at the first try.
+        """
         if shutil.which(self._binary) is None:
             raise RegistryProgramMissing(binary=self._binary)
         self._closing = False
         await asyncio.to_thread(self._prepare)
+        failures: list[AppError] = []
         roles: tuple[Role, ...] = ("pull", "push")
         for role in roles:
-            await self._spawn(role)
-            self._tasks.forever(role, functools.partial(self._keep, role), retry_s=_RESTART_S)
+            try:
+                await self._spawn(role)
+            except AppError as error:
+                failures.append(error)
+            keep = functools.partial(self._keep, role)
+            self._tasks.forever(f"keep-{role}", keep, retry_s=_RESTART_S)
+        if failures:
+            raise failures[0]
 
     async def close(self) -> None:
         self._closing = True
@@ -111,8 +124,8 @@ class RegistryChildren:
 
     async def write_logins(self, pull: Mapping[str, str]) -> None:
         """Read again by the running registry at its next request: no restart."""
-        lines = "".join(f"{name}:{hashed}\n" for name, hashed in sorted(pull.items()))
-        await asyncio.to_thread(_write, self._directory / "pull.htpasswd", lines)
+        self._pull_logins = dict(pull)
+        await asyncio.to_thread(self._write_pull_logins)
 
     async def collect_garbage(self, log: OnText) -> None:
         async with self._lock:
@@ -226,17 +239,20 @@ class RegistryChildren:
         self._pid_file(role).unlink(missing_ok=True)
 
     def _prepare(self) -> None:
-        # Collecting garbage of a registry that holds nothing yet fails without this folder.
-        repositories = self.data_dir() / "docker/registry/v2/repositories"
-        repositories.mkdir(parents=True, exist_ok=True)
+        # Collecting garbage of a registry that holds nothing yet fails without these folders.
+        for name in ("repositories", "blobs"):
+            (self.data_dir() / "docker/registry/v2" / name).mkdir(parents=True, exist_ok=True)
         self._directory.chmod(0o700)
         with contextlib.suppress(FileNotFoundError):
             if self._log_file().stat().st_size > LOG_LIMIT_BYTES:
                 self._log_file().rename(self._log_file().with_suffix(".log.1"))
-        if not (self._directory / "pull.htpasswd").exists():
-            _write(self._directory / "pull.htpasswd", "")
-        hashed = hash_password(self.push_login.password)
-        _write(self._directory / "push.htpasswd", f"{self.push_login.name}:{hashed}\n")
+        self._write_pull_logins()
+        _write(self._directory / "push.htpasswd", self._own_line)
+
+    def _write_pull_logins(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lines = [f"{name}:{hashed}\n" for name, hashed in sorted(self._pull_logins.items())]
+        _write(self._directory / "pull.htpasswd", "".join([self._own_line, *lines]))
 
     def _configure(self, role: Role) -> None:
         tls = self._tls()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from haechi.core.secrets import Secret
 
@@ -27,7 +27,6 @@ class Context:
 
     context_dir: Path
     dockerfile: str
-    manifest: Mapping[str, Any] | None = None
 
 
 class Versions(Protocol):
@@ -38,6 +37,16 @@ class Versions(Protocol):
 
     async def extract_context(self, version_id: str, target: Path) -> Context:
         """Unpack the zip below `target`, under the limits of uploads."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryNames:
+    """How image references name the site registry: never by an address, which may change."""
+
+    pull: str
+    """`registry.haechi.internal:8425`: in what devices are given."""
+    push: str
+    """The server's own door, which devices do not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,9 @@ class Builder(Protocol):
         self, image: str, reference: str, login: Login | None, progress: OnProgress
     ) -> str:
         """Give `image` the name `reference` and push it; the manifest's digest."""
+
+    async def keep(self, image: str, reference: str) -> None:
+        """Give `image` the local name `reference`, so that its layers stay cached."""
 
     async def remove(self, reference: str) -> None:
         """Drop a name, and what nothing else uses; gone already is fine."""
