@@ -34,6 +34,8 @@ from haechi.domains.auth import api as auth_api
 from haechi.domains.auth.service import Auth
 from haechi.domains.inventory import Inventory
 from haechi.domains.inventory import api as inventory_api
+from haechi.domains.packages import Packages
+from haechi.domains.packages import api as packages_api
 from haechi.settings import Loaded
 from haechi.web import operations as operations_api
 from haechi.web import settings as settings_api
@@ -81,6 +83,14 @@ class Haechi:
         self.inventory = Inventory(
             db=db, bus=self.bus, clock=clock, keyring=keyring, audit=self.audit
         )
+        self.packages = Packages(
+            db=db,
+            bus=self.bus,
+            clock=clock,
+            audit=self.audit,
+            folder=data_dir / "packages",
+            settings=s.packages,
+        )
         self.agents = Agents(
             db=db,
             bus=self.bus,
@@ -115,6 +125,7 @@ class Haechi:
                 audit_api.router(self.audit),
                 auth_api.router(self.auth),
                 inventory_api.router(self.inventory),
+                packages_api.router(self.packages),
                 agents_api.router(self.agents),
                 operations_api.router(self.operations),
                 settings_api.router(self.dashboard_settings),
@@ -158,6 +169,7 @@ class Haechi:
 
     async def start(self, environment: Mapping[str, str]) -> None:
         await self.auth.start(environment)
+        await self.packages.start()
         await self.agents.start()
         await self.operations.start_engine()
         self.tasks.forever("housekeeping", self._keep_house)

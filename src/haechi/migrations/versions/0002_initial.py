@@ -6,7 +6,7 @@ from alembic import op
 from haechi.core import db
 
 
-revision = '0001'
+revision = '0002'
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -39,6 +39,39 @@ def upgrade() -> None:
     with op.batch_alter_table('aliases', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_aliases_id'), ['id'], unique=False)
 
+    op.create_table('assignment_epochs',
+    sa.Column('camera_id', sa.String(length=32), nullable=False),
+    sa.Column('package_id', sa.String(length=32), nullable=False),
+    sa.Column('epoch', sa.Integer(), nullable=False),
+    sa.PrimaryKeyConstraint('camera_id', 'package_id', name=op.f('pk_assignment_epochs'))
+    )
+    op.create_table('assignments',
+    sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('camera_id', sa.String(length=32), nullable=False),
+    sa.Column('deployment_id', sa.String(length=32), nullable=False),
+    sa.Column('package_id', sa.String(length=32), nullable=False),
+    sa.Column('device_id', sa.String(length=32), nullable=False),
+    sa.Column('mode', sa.String(length=16), nullable=False),
+    sa.Column('fps', sa.Double(), nullable=False),
+    sa.Column('stream', sa.String(length=8), nullable=False),
+    sa.Column('epoch', sa.Integer(), nullable=False),
+    sa.Column('state', sa.String(length=16), nullable=False),
+    sa.Column('replaces', sa.String(length=32), nullable=True),
+    sa.Column('operation_id', sa.String(length=32), nullable=True),
+    sa.Column('export_path', sa.String(length=64), nullable=False),
+    sa.Column('until', db.UtcDateTime(), nullable=True),
+    sa.Column('reason', db.Json, nullable=False),
+    sa.Column('created_at', db.UtcDateTime(), nullable=False),
+    sa.Column('effective_at', db.UtcDateTime(), nullable=True),
+    sa.Column('ended_at', db.UtcDateTime(), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_assignments'))
+    )
+    with op.batch_alter_table('assignments', schema=None) as batch_op:
+        batch_op.create_index('ix_assignments_camera_package', ['camera_id', 'package_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_assignments_deployment_id'), ['deployment_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_assignments_device_id'), ['device_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_assignments_state'), ['state'], unique=False)
+
     op.create_table('audit',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('id', sa.String(length=32), nullable=False),
@@ -58,6 +91,45 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_audit_by_id'), ['by_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_audit_subject'), ['subject'], unique=False)
 
+    op.create_table('base_images',
+    sa.Column('source', sa.String(length=300), nullable=False),
+    sa.Column('written', sa.String(length=300), nullable=False),
+    sa.Column('target', sa.String(length=300), nullable=False),
+    sa.Column('changed_at', db.UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('source', name=op.f('pk_base_images'))
+    )
+    op.create_table('builds',
+    sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('package_id', sa.String(length=32), nullable=False),
+    sa.Column('version_id', sa.String(length=32), nullable=False),
+    sa.Column('repository', sa.String(length=200), nullable=False),
+    sa.Column('version', sa.String(length=128), nullable=False),
+    sa.Column('zip_digest', sa.String(length=80), nullable=False),
+    sa.Column('platform', sa.String(length=64), nullable=False),
+    sa.Column('state', sa.String(length=16), nullable=False),
+    sa.Column('operation_id', sa.String(length=32), nullable=True),
+    sa.Column('recipe', sa.String(length=80), nullable=False),
+    sa.Column('reused_from', sa.String(length=32), nullable=True),
+    sa.Column('base_images', db.Json, nullable=False),
+    sa.Column('image', sa.String(length=400), nullable=False),
+    sa.Column('digest', sa.String(length=80), nullable=False),
+    sa.Column('size_bytes', sa.BigInteger(), nullable=False),
+    sa.Column('manifest_bytes', sa.BigInteger(), nullable=False),
+    sa.Column('error', db.Json, nullable=True),
+    sa.Column('deleted', sa.Boolean(), nullable=False),
+    sa.Column('created_at', db.UtcDateTime(), nullable=False),
+    sa.Column('started_at', db.UtcDateTime(), nullable=True),
+    sa.Column('ended_at', db.UtcDateTime(), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_builds'))
+    )
+    with op.batch_alter_table('builds', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_builds_digest'), ['digest'], unique=False)
+        batch_op.create_index(batch_op.f('ix_builds_operation_id'), ['operation_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_builds_package_id'), ['package_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_builds_recipe'), ['recipe'], unique=False)
+        batch_op.create_index(batch_op.f('ix_builds_state'), ['state'], unique=False)
+        batch_op.create_index(batch_op.f('ix_builds_version_id'), ['version_id'], unique=False)
+
     op.create_table('deployment_tokens',
     sa.Column('digest', sa.String(length=64), nullable=False),
     sa.Column('deployment_id', sa.String(length=32), nullable=False),
@@ -70,6 +142,44 @@ def upgrade() -> None:
     with op.batch_alter_table('deployment_tokens', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_deployment_tokens_deployment_id'), ['deployment_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_deployment_tokens_device_id'), ['device_id'], unique=False)
+
+    op.create_table('deployments',
+    sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('package_id', sa.String(length=32), nullable=False),
+    sa.Column('package_name', sa.String(length=128), nullable=False),
+    sa.Column('version_id', sa.String(length=32), nullable=False),
+    sa.Column('version', sa.String(length=128), nullable=False),
+    sa.Column('device_id', sa.String(length=32), nullable=False),
+    sa.Column('engine', sa.String(length=32), nullable=False),
+    sa.Column('image', sa.String(length=512), nullable=False),
+    sa.Column('image_digest', sa.String(length=128), nullable=False),
+    sa.Column('name', sa.String(length=63), nullable=False),
+    sa.Column('strategy', sa.String(length=16), nullable=False),
+    sa.Column('camera', sa.String(length=8), nullable=False),
+    sa.Column('camera_id', sa.String(length=32), nullable=True),
+    sa.Column('wishes', db.Json, nullable=False),
+    sa.Column('needs', db.Json, nullable=False),
+    sa.Column('generation', sa.Integer(), nullable=False),
+    sa.Column('replaces', db.Json, nullable=False),
+    sa.Column('desired', sa.String(length=16), nullable=False),
+    sa.Column('state', sa.String(length=16), nullable=False),
+    sa.Column('outcome', sa.String(length=16), nullable=False),
+    sa.Column('message', sa.String(length=500), nullable=False),
+    sa.Column('operation_id', sa.String(length=32), nullable=True),
+    sa.Column('token_digest', sa.String(length=64), nullable=False),
+    sa.Column('token', sa.LargeBinary(), nullable=True),
+    sa.Column('created_by', sa.String(length=128), nullable=False),
+    sa.Column('created_at', db.UtcDateTime(), nullable=False),
+    sa.Column('started_at', db.UtcDateTime(), nullable=True),
+    sa.Column('ended_at', db.UtcDateTime(), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_deployments'))
+    )
+    with op.batch_alter_table('deployments', schema=None) as batch_op:
+        batch_op.create_index('ix_deployments_created_at_id', ['created_at', 'id'], unique=False)
+        batch_op.create_index('ix_deployments_device_package', ['device_id', 'package_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_deployments_package_id'), ['package_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_deployments_state'), ['state'], unique=False)
+        batch_op.create_index(batch_op.f('ix_deployments_version_id'), ['version_id'], unique=False)
 
     op.create_table('desired_states',
     sa.Column('device_id', sa.String(length=32), nullable=False),
@@ -187,6 +297,29 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_operations_subject'), ['subject'], unique=False)
         batch_op.create_index('uq_operations_active_subject', ['subject'], unique=True, sqlite_where=sa.text("state IN ('queued', 'running', 'cancelling')"), postgresql_where=sa.text("state IN ('queued', 'running', 'cancelling')"))
 
+    op.create_table('packages',
+    sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('name', sa.String(length=63), nullable=False),
+    sa.Column('original_name', sa.String(length=128), nullable=False),
+    sa.Column('title_ko', sa.String(length=128), nullable=False),
+    sa.Column('title_en', sa.String(length=128), nullable=False),
+    sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('author', sa.String(length=128), nullable=False),
+    sa.Column('classes', db.Json, nullable=False),
+    sa.Column('edited', db.Json, nullable=False),
+    sa.Column('revision', sa.Integer(), nullable=False),
+    sa.Column('created_at', db.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', db.UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_packages')),
+    sa.UniqueConstraint('name', name=op.f('uq_packages_name'))
+    )
+    op.create_table('registry_pull_logins',
+    sa.Column('device_id', sa.String(length=32), nullable=False),
+    sa.Column('password', sa.LargeBinary(), nullable=False),
+    sa.Column('hashed', sa.String(length=100), nullable=False),
+    sa.Column('created_at', db.UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('device_id', name=op.f('pk_registry_pull_logins'))
+    )
     op.create_table('settings',
     sa.Column('key', sa.String(length=128), nullable=False),
     sa.Column('value', db.Json, nullable=False),
@@ -272,6 +405,31 @@ def upgrade() -> None:
     with op.batch_alter_table('device_group_members', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_device_group_members_device_id'), ['device_id'], unique=False)
 
+    op.create_table('package_versions',
+    sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('package_id', sa.String(length=32), nullable=False),
+    sa.Column('version', sa.String(length=128), nullable=False),
+    sa.Column('revision', sa.Integer(), nullable=False),
+    sa.Column('zip_sha256', sa.String(length=64), nullable=False),
+    sa.Column('size_bytes', sa.BigInteger(), nullable=False),
+    sa.Column('unpacked_bytes', sa.BigInteger(), nullable=False),
+    sa.Column('file_name', sa.String(length=255), nullable=False),
+    sa.Column('manifest', db.Json, nullable=False),
+    sa.Column('has_manifest', sa.Boolean(), nullable=False),
+    sa.Column('dockerfile', db.Json, nullable=False),
+    sa.Column('layout', db.Json, nullable=False),
+    sa.Column('notes', db.Json, nullable=False),
+    sa.Column('description', sa.Text(), nullable=False),
+    sa.Column('created_by', sa.String(length=128), nullable=False),
+    sa.Column('created_at', db.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', db.UtcDateTime(), nullable=False),
+    sa.ForeignKeyConstraint(['package_id'], ['packages.id'], name=op.f('fk_package_versions_package_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_package_versions')),
+    sa.UniqueConstraint('package_id', 'version', name=op.f('uq_package_versions_package_id_version'))
+    )
+    with op.batch_alter_table('package_versions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_package_versions_zip_sha256'), ['zip_sha256'], unique=False)
+
     op.create_table('sessions',
     sa.Column('digest', sa.String(length=64), nullable=False),
     sa.Column('user_id', sa.String(length=32), nullable=False),
@@ -302,11 +460,29 @@ def upgrade() -> None:
     with op.batch_alter_table('camera_links', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_camera_links_camera_b'), ['camera_b'], unique=False)
 
+    op.create_table('package_revisions',
+    sa.Column('version_id', sa.String(length=32), nullable=False),
+    sa.Column('number', sa.Integer(), nullable=False),
+    sa.Column('zip_sha256', sa.String(length=64), nullable=False),
+    sa.Column('size_bytes', sa.BigInteger(), nullable=False),
+    sa.Column('file_name', sa.String(length=255), nullable=False),
+    sa.Column('created_by', sa.String(length=128), nullable=False),
+    sa.Column('created_at', db.UtcDateTime(), nullable=False),
+    sa.ForeignKeyConstraint(['version_id'], ['package_versions.id'], name=op.f('fk_package_revisions_version_id'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('version_id', 'number', name=op.f('pk_package_revisions'))
+    )
+    with op.batch_alter_table('package_revisions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_package_revisions_zip_sha256'), ['zip_sha256'], unique=False)
+
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    with op.batch_alter_table('package_revisions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_package_revisions_zip_sha256'))
+
+    op.drop_table('package_revisions')
     with op.batch_alter_table('camera_links', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_camera_links_camera_b'))
 
@@ -316,6 +492,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_sessions_expires_at'))
 
     op.drop_table('sessions')
+    with op.batch_alter_table('package_versions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_package_versions_zip_sha256'))
+
+    op.drop_table('package_versions')
     with op.batch_alter_table('device_group_members', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_device_group_members_device_id'))
 
@@ -331,6 +511,8 @@ def downgrade() -> None:
     op.drop_table('users')
     op.drop_table('sites')
     op.drop_table('settings')
+    op.drop_table('registry_pull_logins')
+    op.drop_table('packages')
     with op.batch_alter_table('operations', schema=None) as batch_op:
         batch_op.drop_index('uq_operations_active_subject', sqlite_where=sa.text("state IN ('queued', 'running', 'cancelling')"), postgresql_where=sa.text("state IN ('queued', 'running', 'cancelling')"))
         batch_op.drop_index(batch_op.f('ix_operations_subject'))
@@ -359,11 +541,29 @@ def downgrade() -> None:
 
     op.drop_table('device_certificates')
     op.drop_table('desired_states')
+    with op.batch_alter_table('deployments', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_deployments_version_id'))
+        batch_op.drop_index(batch_op.f('ix_deployments_state'))
+        batch_op.drop_index(batch_op.f('ix_deployments_package_id'))
+        batch_op.drop_index('ix_deployments_device_package')
+        batch_op.drop_index('ix_deployments_created_at_id')
+
+    op.drop_table('deployments')
     with op.batch_alter_table('deployment_tokens', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_deployment_tokens_device_id'))
         batch_op.drop_index(batch_op.f('ix_deployment_tokens_deployment_id'))
 
     op.drop_table('deployment_tokens')
+    with op.batch_alter_table('builds', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_builds_version_id'))
+        batch_op.drop_index(batch_op.f('ix_builds_state'))
+        batch_op.drop_index(batch_op.f('ix_builds_recipe'))
+        batch_op.drop_index(batch_op.f('ix_builds_package_id'))
+        batch_op.drop_index(batch_op.f('ix_builds_operation_id'))
+        batch_op.drop_index(batch_op.f('ix_builds_digest'))
+
+    op.drop_table('builds')
+    op.drop_table('base_images')
     with op.batch_alter_table('audit', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_audit_subject'))
         batch_op.drop_index(batch_op.f('ix_audit_by_id'))
@@ -371,6 +571,14 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_audit_action'))
 
     op.drop_table('audit')
+    with op.batch_alter_table('assignments', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_assignments_state'))
+        batch_op.drop_index(batch_op.f('ix_assignments_device_id'))
+        batch_op.drop_index(batch_op.f('ix_assignments_deployment_id'))
+        batch_op.drop_index('ix_assignments_camera_package')
+
+    op.drop_table('assignments')
+    op.drop_table('assignment_epochs')
     with op.batch_alter_table('aliases', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_aliases_id'))
 
