@@ -6,7 +6,7 @@ from alembic import op
 from haechi.core import db
 
 
-revision = '0002'
+revision = '0001'
 down_revision = None
 branch_labels = None
 depends_on = None
