@@ -1,0 +1,320 @@
+"""The second half of deploying to one device: from the old AI to the new one, and back.
+
+stop_old (recreate) → start → prove → switch → retire. The old one is never removed before the
+replacement has proven itself; until `retire` has begun, everything can be undone, and where the
+device is away, its desired state undoes it when it returns.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from haechi.core.clock import to_ms
+from haechi.core.operations import Permanent, Run
+from haechi.domains.deployments import store
+from haechi.domains.deployments.context import (
+    SHOWN_LINES,
+    TAIL_LINES,
+    Context,
+    reaching,
+    render_line,
+)
+from haechi.domains.deployments.model import (
+    Assignment,
+    Deployment,
+    DeploymentState,
+    NotProven,
+)
+from haechi.domains.deployments.proof import Proof
+from haechi.domains.deployments.sections import to_wire_assignment
+from haechi.domains.deployments.specs import GRACE_S, container_spec
+from haechi.errors import AppError, Unavailable
+from haechi.protocol.desired import ContainerStatus
+
+
+class Replace:
+    def __init__(self, context: Context) -> None:
+        self._c = context
+        self._news: dict[str, asyncio.Event] = {}
+
+    def heard(self, device_id: str) -> None:
+        """The device has reported: whoever waits looks again at once."""
+        event = self._news.get(device_id)
+        if event is not None:
+            event.set()
+
+    # --- stop_old
+
+    async def stop_old(self, run: Run) -> None:
+        """Only for recreate: the gap begins here."""
+        c, ctx = self._c, run.ctx
+        if _nothing(ctx) or ctx["strategy"] != "recreate" or not ctx["old"]:
+            return
+        ctx.setdefault("gap_began_ms", to_ms(c.clock.now()))
+        await run.save()
+        old = await self._read(ctx["old"])
+        async with c.db.write() as tx:
+            await store.change_deployments(tx, ctx["old"], desired="stopped")
+        c.announce(old, DeploymentState.RUNNING)
+        await c.settle(ctx["device_id"])
+        for one in old:
+            with reaching(c.pace.retry_s):
+                await c.engine.stop(one.device_id, one.id, GRACE_S)
+            run.log(f"stopped {one.id} (version {one.version})")
+
+    async def undo_stop_old(self, run: Run) -> None:
+        """The old one runs again: by its desired state in any case, by command sooner."""
+        c, ctx = self._c, run.ctx
+        if ctx.get("committed") or "gap_began_ms" not in ctx:
+            return
+        async with c.db.write() as tx:
+            await store.change_deployments(tx, ctx["old"], desired="running")
+        old = await self._read(ctx["old"])
+        c.announce(old, DeploymentState.RUNNING)
+        for one in old:
+            try:
+                await self._start_one(one, await self._assignments([one.id]))
+                run.log(f"version {one.version} runs again ({one.id})")
+            except Unavailable as error:
+                run.log(f"-- {error}; the device starts {one.id} again when it is back")
+        self._note_gap(ctx)
+
+    # --- start
+
+    async def start(self, run: Run) -> None:
+        c, ctx = self._c, run.ctx
+        if _nothing(ctx):
+            return
+        new = await self._read(_unit_ids(ctx))
+        old = await self._read(ctx["old"])
+        wishes = new[0].wishes if new else None
+        cameras: list[str] = []
+        if wishes is not None and wishes.assign and not old:
+            cameras = await c.places.cameras_of(ctx["device_id"])
+        async with c.db.write() as tx:
+            for one in new:
+                await c.token_of(tx, one)
+            await store.change_deployments(
+                tx, [one.id for one in new], state=DeploymentState.STARTING.value
+            )
+            trials = await c.assignments.begin_trials(tx, new, old, cameras, run.id)
+        c.assignments.await_results(trials)
+        c.announce(new, DeploymentState.STARTING)
+        await c.assignments.announce(trials)
+        await c.devices.push(ctx["device_id"])
+        for one in await self._read(_unit_ids(ctx)):
+            with reaching(c.pace.retry_s):
+                status = await self._start_one(one, await self._assignments([one.id]))
+            run.log(f"started {one.name} ({one.id}): {status.state}")
+        run.progress(0.7, "")
+
+    async def undo_start(self, run: Run) -> None:
+        """The new one goes; its last words stay."""
+        c, ctx = self._c, run.ctx
+        if ctx.get("committed"):
+            return
+        new = [one for one in await self._read(_unit_ids(ctx)) if one.state.live]
+        if not new:
+            return
+        async with c.db.write() as tx:
+            ended = await c.assignments.end_of(tx, [one.id for one in new])
+            await store.change_deployments(
+                tx,
+                [one.id for one in new],
+                state=DeploymentState.STOPPING.value,
+                outcome="failed",
+                started_at=None,
+                ended_at=c.clock.now(),
+            )
+        await c.assignments.announce(ended)
+        c.announce(new, DeploymentState.STOPPING)
+        for one in new:
+            await self._remove_one(run, one, grace_s=1.0)
+
+    async def _start_one(self, one: Deployment, assignments: list[Assignment]) -> ContainerStatus:
+        c = self._c
+        place = await c.places.device(one.device_id)
+        async with c.db.write() as tx:
+            token = await c.token_of(tx, one)
+            fresh = await store.deployment(tx, one.id)
+        spec = container_spec(fresh, place, c.server_url())
+        given = [to_wire_assignment(assignment) for assignment in assignments]
+        return await c.engine.start(one.device_id, spec, token, given)
+
+    # --- prove
+
+    async def prove(self, run: Run) -> None:
+        c, ctx = self._c, run.ctx
+        if _nothing(ctx) or not ctx["units"]:
+            return
+        new = {one.id: one for one in await self._read(_unit_ids(ctx))}
+        proofs = {
+            one.id: Proof(
+                ready=one.needs.get("ready"),
+                within_s=one.needs.get("within_s") or c.pace.within_s,
+                uptime_s=c.pace.uptime_s,
+            )
+            for one in new.values()
+        }
+        news = self._news[ctx["device_id"]] = asyncio.Event()
+        try:
+            while proofs:
+                news.clear()
+                for status in await self._status(run, proofs):
+                    proof, one = proofs[status.deployment_id], new[status.deployment_id]
+                    verdict = proof.judge(status, c.clock.monotonic())
+                    if verdict == "failed":
+                        await self._disproven(run, one, proof.reason)
+                    if verdict == "proven":
+                        run.log(f"{one.id} is proven ({proof.reason})")
+                        del proofs[one.id]
+                if proofs:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(c.pace.poll_s):
+                            await news.wait()
+        finally:
+            self._news.pop(ctx["device_id"], None)
+        self._note_gap(ctx)
+        run.progress(0.9, "")
+
+    async def _status(self, run: Run, proofs: dict[str, Proof]) -> list[ContainerStatus]:
+        """Ask; while the device is cut off, the time to prove itself stands still."""
+        c, ctx = self._c, run.ctx
+        began_s = c.clock.monotonic()
+        statuses: list[ContainerStatus] | None = None
+        while statuses is None:
+            try:
+                statuses = await c.engine.status(ctx["device_id"], list(proofs))
+            except Unavailable as error:
+                lost_s = c.clock.monotonic() - began_s
+                if lost_s > c.pace.link_s:
+                    raise Permanent(error) from error
+                run.log(f"-- {error}; waiting for the device")
+                if await c.devices.wait_connected(ctx["device_id"], c.pace.link_s - lost_s):
+                    await asyncio.sleep(c.pace.poll_s)
+        lost_s = c.clock.monotonic() - began_s
+        for proof in proofs.values():
+            if proof.began_s is not None and lost_s > c.pace.poll_s:
+                proof.began_s += lost_s
+        return [status for status in statuses if status.deployment_id in proofs]
+
+    async def _disproven(self, run: Run, one: Deployment, reason: str) -> None:
+        lines = [render_line(line) for line in await self._c.tail(one)]
+        for line in lines[-TAIL_LINES:]:
+            run.log(f"   | {line}")
+        async with self._c.db.write() as tx:
+            await store.change_deployments(tx, [one.id], message=reason[:500])
+        raise Permanent(
+            NotProven(
+                version=one.version,
+                device=run.ctx["result"]["device"],
+                device_id=one.device_id,
+                deployment_id=one.id,
+                reason=reason,
+                log=[line[:400] for line in lines[-SHOWN_LINES:]],
+            )
+        )
+
+    # --- switch and retire
+
+    async def switch(self, run: Run) -> None:
+        """The cameras are the new one's; the old one still runs."""
+        c, ctx = self._c, run.ctx
+        if _nothing(ctx):
+            return
+        await self._wait_for_the_new_eyes(run)
+        new = await self._read(_unit_ids(ctx))
+        async with c.db.write() as tx:
+            changed = await c.assignments.promote(tx, _unit_ids(ctx), ctx["old"])
+            await store.change_deployments(
+                tx,
+                _unit_ids(ctx),
+                state=DeploymentState.RUNNING.value,
+                desired="running",
+                started_at=c.clock.now(),
+            )
+        await c.assignments.announce(changed)
+        c.announce(new, DeploymentState.RUNNING)
+        await c.settle(ctx["device_id"])
+        run.log(f"{len([one for one in changed if one.ended_at is None])} assignments switched")
+
+    async def _wait_for_the_new_eyes(self, run: Run) -> None:
+        """Where the old one has just given results, wait for the new one's first."""
+        c, ctx = self._c, run.ctx
+        trials = await self._assignments(_unit_ids(ctx))
+        ages = [c.assignments.seconds_since_result(old) for old in ctx["old"]]
+        seeing = any(age is not None and age < c.pace.fresh_s for age in ages)
+        timeout_s = c.pace.first_result_s if seeing else 0.0
+        if trials and not await c.assignments.wait_first_results(trials, timeout_s) and seeing:
+            run.log(f"-- no result of the new version within {timeout_s:g} s; it takes over anyway")
+
+    async def undo_switch(self, run: Run) -> None:
+        """The old one takes its cameras back, under a new epoch."""
+        c, ctx = self._c, run.ctx
+        if ctx.get("committed") or _nothing(ctx):
+            return
+        old = await self._read(ctx["old"])
+        async with c.db.write() as tx:
+            given = await store.assignments_of(tx, _unit_ids(ctx))
+            changed = await c.assignments.give_back(tx, given, old)
+        await c.assignments.announce(changed)
+        await c.devices.push(ctx["device_id"])
+
+    async def retire(self, run: Run) -> None:
+        """From here on there is no way back: the replacement runs."""
+        c, ctx = self._c, run.ctx
+        if _nothing(ctx):
+            return
+        ctx["committed"] = True
+        await run.save()
+        old = [one for one in await self._read(ctx["old"]) if one.state != DeploymentState.GONE]
+        async with c.db.write() as tx:
+            await store.change_deployments(
+                tx,
+                [one.id for one in old],
+                state=DeploymentState.STOPPING.value,
+                outcome="replaced",
+                desired="stopped",
+                ended_at=c.clock.now(),
+            )
+        c.announce(old, DeploymentState.STOPPING)
+        for one in old:
+            await self._remove_one(run, one, grace_s=GRACE_S)
+        ctx["result"]["outcome"] = "deployed"
+        run.progress(1.0, "")
+
+    async def _remove_one(self, run: Run, one: Deployment, *, grace_s: float) -> None:
+        """By command now; where that fails, the desired state does it later."""
+        c = self._c
+        try:
+            removed = await c.engine.remove(one.device_id, one.id, grace_s, TAIL_LINES)
+        except AppError as error:
+            run.log(f"-- {error}; the device removes {one.id} by itself")
+            return
+        await c.keep_log(one.id, removed.log_tail)
+        await c.set_state([one], DeploymentState.GONE)
+        run.log(f"removed {one.name} ({one.id})")
+
+    # --- small
+
+    def _note_gap(self, ctx: dict[str, Any]) -> None:
+        began_ms = ctx.get("gap_began_ms")
+        if began_ms is not None and "gap_s" not in ctx["result"]:
+            now_ms = to_ms(self._c.clock.now())
+            ctx["result"]["gap_s"] = round((now_ms - began_ms) / 1000, 2)
+
+    async def _read(self, deployment_ids: list[str]) -> list[Deployment]:
+        async with self._c.db.read() as tx:
+            return await store.deployments(tx, deployment_ids)
+
+    async def _assignments(self, deployment_ids: list[str]) -> list[Assignment]:
+        async with self._c.db.read() as tx:
+            return await store.assignments_of(tx, deployment_ids)
+
+
+def _unit_ids(ctx: dict[str, Any]) -> list[str]:
+    return [unit["id"] for unit in ctx.get("units", [])]
+
+
+def _nothing(ctx: dict[str, Any]) -> bool:
+    return bool(ctx.get("noop", True))
