@@ -39,16 +39,21 @@ export const deleteCamera = (id: string, force: boolean) =>
 
 export const deletePackage = (id: string, force: boolean) =>
   body(
-    http.DELETE("/api/v1/packages/{id}", { params: { path: { id }, query: force ? { force } : {} } }),
+    http.DELETE("/api/v1/packages/{package_id}", { params: { path: { package_id: id }, query: force ? { force } : {} } }),
   );
 export const deleteVersion = (id: string, ver: string, force: boolean) =>
   body(
-    http.DELETE("/api/v1/packages/{id}/versions/{ver}", {
-      params: { path: { id, ver }, query: force ? { force } : {} },
+    http.DELETE("/api/v1/packages/{package_id}/versions/{version}", {
+      params: { path: { package_id: id, version: ver }, query: force ? { force } : {} },
     }),
   );
 export const buildVersion = (id: string, ver: string) =>
-  body(http.POST("/api/v1/packages/{id}/versions/{ver}/build", { params: { path: { id, ver } } }));
+  body(
+    http.POST("/api/v1/packages/{package_id}/versions/{version}/build", {
+      params: { path: { package_id: id, version: ver } },
+      body: {},
+    }),
+  );
 
 export const deploy = (request: DeployIn) =>
   body(http.POST("/api/v1/deployments", { body: request }));
@@ -94,7 +99,7 @@ export const collectRegistry = () => body(http.POST("/api/v1/registry/collect"))
 /** XMLHttpRequest, because fetch cannot tell how much of a body has been sent. */
 export function uploadPackage(
   file: Blob,
-  query: { filename: string; version: string; name?: string },
+  query: { filename: string; version: string; name?: string; replace?: "true" },
   onProgress: (ratio: number) => void,
   signal: AbortSignal,
 ): Promise<PackageVersion> {

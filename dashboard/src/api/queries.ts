@@ -55,9 +55,16 @@ export const useVersions = (package_id: string) =>
     queryFn: async () =>
       (
         await body(
-          http.GET("/api/v1/packages/{id}/versions", { params: { path: { id: package_id } } }),
+          http.GET("/api/v1/packages/{package_id}/versions", { params: { path: { package_id } } }),
         )
       ).items,
+  });
+
+export const useBuilds = (package_id: string) =>
+  useQuery({
+    queryKey: ["builds", package_id],
+    queryFn: async () =>
+      (await body(http.GET("/api/v1/builds", { params: { query: { package_id, limit: 20 } } }))).items,
   });
 
 export const useDeployments = () =>

@@ -13,20 +13,24 @@ export type Camera = S["CameraOut"];
 export type CameraIn = S["CameraIn"];
 export type Package = S["PackageOut"];
 export type PackageVersion = S["VersionOut"];
+export type Build = S["BuildOut"];
 export type Deployment = S["DeploymentOut"];
 export type DeployIn = S["DeployIn"];
 export type Assignment = S["AssignmentOut"];
 export type AssignmentIn = S["AssignmentIn"];
 export type Operation = S["OperationOut"];
 export type OperationState = Operation["state"];
-export type Result = S["ResultOut"];
-export type SummaryBucket = S["SummaryBucket"];
+/** The boxes as arrays: the client does not carry tuples through; `seenOf` checks their length. */
+export type Result = Omit<S["ResultOut"], "objects"> & {
+  objects: (Omit<S["ObjectOut"], "box"> & { box: number[] })[];
+};
+export type SummaryBucket = S["BucketOut"];
 export type User = S["UserOut"];
 export type UserIn = S["UserIn"];
 export type Token = S["TokenOut"];
 export type AuditEntry = S["AuditEntryOut"];
 export type Setting = S["SettingOut"];
-export type BaseImage = S["BaseImage"];
+export type BaseImage = S["BaseImageOut"];
 export type Registry = S["RegistryOut"];
 
 /** RFC 9457 as CONTRACTS 1 has it. */
@@ -47,7 +51,7 @@ export type Seen = {
   box: [number, number, number, number];
   class: string;
   class_prob: number;
-  track?: string | null;
+  track?: string | number | null;
 };
 
 /** One second of a device (CONTRACTS 4); rolled-up rows leave out what has no mean. */

@@ -43,7 +43,7 @@ export function applyOperation(queries: QueryClient, data: unknown): void {
   if (needsReading(shown, data)) void queries.invalidateQueries({ queryKey: one });
   if (!isEnded(data.state)) return;
   // What an operation changed is not in its message: read it again.
-  for (const key of ["packages", "versions", "deployments", "assignments", "registry", "devices"]) {
+  for (const key of ["packages", "versions", "builds", "deployments", "assignments", "registry", "devices"]) {
     void queries.invalidateQueries({ queryKey: [key] });
   }
 }
@@ -56,7 +56,7 @@ const LISTS: Record<string, string[]> = {
   assignment: ["assignments"],
   package: ["packages", "versions"],
   version: ["versions", "packages"],
-  build: ["versions", "packages"],
+  build: ["builds", "versions", "packages"],
   site: ["site"],
 };
 

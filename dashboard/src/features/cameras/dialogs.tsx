@@ -227,13 +227,12 @@ export function MoveDialog({
   const queries = useQueryClient();
   const deployments = useDeployments().data ?? [];
   const from = deployments.find((each) => each.id === assignment.deployment_id);
-  const others = deployments
-    .filter((each) => each.id !== assignment.deployment_id && each.desired_state === "running")
-    // The same AI first: that is what moving a camera nearly always means.
-    .sort(
-      (a, b) =>
-        Number(b.package_id === from?.package_id) - Number(a.package_id === from?.package_id),
-    );
+  const others = deployments.filter(
+    (each) =>
+      each.id !== assignment.deployment_id &&
+      each.package_id === from?.package_id &&
+      each.desired_state === "running",
+  );
   const [picked, setPicked] = useState("");
   const submit = async () => {
     await moveAssignment(assignment.id, picked);
@@ -256,7 +255,7 @@ export function MoveDialog({
       )}
       <Select
         label={t("assign.to")}
-        hint={others.length === 0 ? t("assign.noneRunning") : undefined}
+        hint={others.length === 0 ? t("assign.noOther") : undefined}
         value={picked}
         onPick={setPicked}
         options={[

@@ -2,10 +2,9 @@ import { useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 import { buildVersion, deletePackage, deleteVersion } from "@/api/actions";
-import { useDeployments, usePackages, useVersions } from "@/api/queries";
+import { useBuilds, useDeployments, usePackages, useVersions } from "@/api/queries";
 import type { Package, PackageVersion } from "@/api/types";
 import { DeploymentTable } from "@/features/deployments/table";
-import { OperationLine, OperationLog, useRunning } from "@/features/operations/drawer";
 import { bytes, shortDigest } from "@/format/quantity";
 import { useT } from "@/i18n/react";
 import { useMay } from "@/shell/role";
@@ -17,6 +16,7 @@ import { type Column, Table } from "@/ui/table";
 import { RemoveDialog } from "@/ui/remove";
 import { Ago } from "@/ui/time";
 import { tell, tellError } from "@/ui/toast";
+import { BuildsPanel } from "./builds";
 import { DeployDialog } from "./deploy";
 import { UploadDialog } from "./upload";
 
@@ -52,13 +52,8 @@ function Content({ pack }: { pack: Package }) {
   const versions = useVersions(pack.id);
   const deployments = useDeployments();
   const [open, setOpen] = useState<Open>(null);
-  const [building, setBuilding] = useState<string | null>(null);
-  const running = useRunning();
+  const builds = useBuilds(pack.id);
   const close = () => setOpen(null);
-  // A build is of a version: show the one of this package even if another person started it.
-  const shown =
-    running.find((each) => versions.data?.some((one) => each.subject === one.id))?.id ?? building;
-  const operation = running.find((each) => each.id === shown);
   const used = useMemo(
     () => (deployments.data ?? []).filter((each) => each.package_id === pack.id),
     [deployments.data, pack.id],
@@ -66,9 +61,9 @@ function Content({ pack }: { pack: Package }) {
   const columns = useMemo<Column<PackageVersion>[]>(() => {
     const build = async (version: PackageVersion) => {
       try {
-        const { operation_id } = await buildVersion(pack.id, version.version);
-        setBuilding(operation_id);
+        await buildVersion(pack.id, version.version);
         await queries.invalidateQueries({ queryKey: ["versions"] });
+        await queries.invalidateQueries({ queryKey: ["builds"] });
       } catch (error) {
         tellError(error, t("error.title"));
       }
@@ -77,7 +72,16 @@ function Content({ pack }: { pack: Package }) {
       {
         id: "version",
         name: t("field.version"),
-        cell: (row) => <b className="font-mono">{row.version}</b>,
+        cell: (row) => (
+          <div>
+            <b className="font-mono">{row.version}</b>
+            {row.notes.map((note) => (
+              <p key={note.code + note.text} className="max-w-96 text-xs text-warn">
+                {note.text}
+              </p>
+            ))}
+          </div>
+        ),
       },
       {
         id: "build",
@@ -201,14 +205,7 @@ function Content({ pack }: { pack: Package }) {
           />
         </Panel>
       </div>
-      {shown && (
-        <Panel title={t("package.buildLog")}>
-          <div className="flex flex-col gap-2">
-            {operation && <OperationLine operation={operation} />}
-            <OperationLog key={shown} id={shown} />
-          </div>
-        </Panel>
-      )}
+      <BuildsPanel query={builds} versions={versions.data ?? []} />
       <Panel title={t("package.deployedOn")} flush>
         <Loaded query={deployments}>
           {() => (

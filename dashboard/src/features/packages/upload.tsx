@@ -23,6 +23,7 @@ export function UploadDialog({ name: known, onClose }: { name?: string; onClose:
   const [file, setFile] = useState<File | null>(null);
   const [version, setVersion] = useState("");
   const [build, setBuild] = useState(true);
+  const [replace, setReplace] = useState(false);
   const [ratio, setRatio] = useState<number | null>(null);
   const [error, setError] = useState<unknown>(null);
   const abort = useRef<AbortController | null>(null);
@@ -36,7 +37,7 @@ export function UploadDialog({ name: known, onClose }: { name?: string; onClose:
     setError(null);
     setRatio(0);
     try {
-      const query = { filename: file.name, version, ...(known ? { name: known } : {}) };
+      const query = { filename: file.name, version, ...(known ? { name: known } : {}), ...(replace ? { replace: "true" as const } : {}) };
       const made = await uploadPackage(file, query, setRatio, control.signal);
       await queries.invalidateQueries({ queryKey: ["packages"] });
       await queries.invalidateQueries({ queryKey: ["versions"] });
@@ -80,6 +81,14 @@ export function UploadDialog({ name: known, onClose }: { name?: string; onClose:
           </div>
         )}
         {error !== null && <Refused error={error} />}
+        {error !== null && problemOf(error).status === 409 && (
+          <Check
+            label={t("upload.replace")}
+            hint={t("upload.replaceHint")}
+            checked={replace}
+            onChange={(event) => setReplace(event.target.checked)}
+          />
+        )}
         <div className="flex justify-end gap-2">
           <Button onClick={() => (ratio === null ? onClose() : abort.current?.abort())}>
             {t("action.cancel")}

@@ -14,6 +14,7 @@ import { Input } from "@/ui/field";
 import { Empty, Facts, Page, Panel } from "@/ui/panel";
 import { ProblemNotice } from "@/ui/problem";
 import { Loaded } from "@/ui/query";
+import { State } from "@/ui/status";
 import { type Column, Table } from "@/ui/table";
 import { tell, tellError } from "@/ui/toast";
 import { ServerSettings } from "./server";
@@ -108,8 +109,23 @@ function RegistryPanel() {
         {(registry) => (
           <Facts
             rows={[
+              [
+                t("field.state"),
+                <State
+                  key="s"
+                  group="registry"
+                  value={registry.read_only ? "collecting" : registry.running ? "running" : "stopped"}
+                />,
+              ],
               [t("settings.used"), bytes(registry.used_bytes)],
-              [t("settings.free"), bytes(registry.free_bytes)],
+              [t("settings.free"), `${bytes(registry.disk_free_bytes)} / ${bytes(registry.disk_total_bytes)}`],
+              ...registry.repositories.map(
+                (each) =>
+                  [
+                    <code key={each.name} className="font-mono text-xs">{each.name}</code>,
+                    `${bytes(each.size_bytes)} · ${t("settings.tags", { count: each.tags.length })}`,
+                  ] as [React.ReactNode, string],
+              ),
             ]}
           />
         )}
