@@ -199,14 +199,15 @@ class Shield:
             await self._app(scope, receive, send)
             return
         send = self._protected(send)
+        if scope["type"] == "websocket":
+            try:
+                # The route's own gate identifies: agents are told in a frame why they are refused.
+                await self._app(scope, receive, send)
+            except Denied as denied:
+                await self._answer(denied.error, scope, receive, send)
+            return
         try:
             principal = await self._gate.identify(scope)
-            if scope["type"] == "websocket":
-                await self._app(scope, receive, send)
-                return
-        except Denied as denied:
-            await self._answer(denied.error, scope, receive, send)
-            return
         except AppError as error:
             await self._answer(error, scope, receive, send)
             return
