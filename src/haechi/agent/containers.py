@@ -82,7 +82,9 @@ class Containers:
     async def ensure_network(self) -> str:
         """Make the device's internal bridge; its gateway is where AIs reach agent and media."""
         labels = {LABEL_DEVICE: self._device_id}
-        found = await self.engine.ensure_bridge(self.network, internal=True, labels=labels)
+        # The engine lets two calls at once make two networks of one name.
+        async with self._locks[self.network]:
+            found = await self.engine.ensure_bridge(self.network, internal=True, labels=labels)
         gateway = gateway_of(found)
         if gateway != self.gateway:
             self.gateway = gateway
@@ -171,7 +173,8 @@ class Containers:
             if spec.internet:
                 second = internet_name(self._device_id)
                 labels = {LABEL_DEVICE: self._device_id}
-                await self.engine.ensure_bridge(second, internal=False, labels=labels)
+                async with self._locks[second]:
+                    await self.engine.ensure_bridge(second, internal=False, labels=labels)
                 await self.engine.connect_network(second, container_id)
         try:
             await self.engine.start_container(container_id)

@@ -16,15 +16,14 @@ from msgspec import Struct
 
 from haechi import __version__
 from haechi.adapters.docker_api import DockerApi
-from haechi.agent import boot, cgroups
+from haechi.agent import boot, cgroups, identity
 from haechi.agent.board import Board
 from haechi.agent.containers import Containers
-from haechi.agent.deployments import Deployment, Deployments
+from haechi.agent.deployments import Deployments
 from haechi.agent.executor import Executor
 from haechi.agent.gpu import GpuWatch
 from haechi.agent.home import Device, Home
 from haechi.agent.http_server import HttpServer
-from haechi.agent.identity import enrol as enrol
 from haechi.agent.identity import renewal_due, split_address
 from haechi.agent.intake import Intake
 from haechi.agent.link import Link
@@ -41,6 +40,8 @@ from haechi.protocol.desired import DesiredState, ObservedState
 from haechi.protocol.frames import PROTOCOL, Capacity, Hello, Log
 
 log = logging.getLogger(__name__)
+
+enrol = identity.enrol
 
 INTAKE_PORT: Final = 8430
 SAMPLE_S: Final = 1.0
@@ -156,7 +157,8 @@ class Agent:
             self.deployments.load()
             await self.reconciler.load()
             self.tasks.forever("sample", self._sample)
-            self.tasks.forever("media", self.media.keep)
+            if self.options.media:
+                self.tasks.forever("media", self.media.keep)
             self.tasks.forever("link", self.link.run)
             self.tasks.forever("renew", self._renew)
             _ = self.tasks.spawn("gpu", self.gpu.watch())

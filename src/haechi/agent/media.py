@@ -171,8 +171,6 @@ class MediaKeeper:
 
     async def keep(self) -> None:
         """For ever: once there is something to serve, media runs and knows it."""
-        if not self._enabled:
-            return
         _ = await self._wanted.wait()
         pause_s = RESTART_S[0]
         loop = asyncio.get_running_loop()
