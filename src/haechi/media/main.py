@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from haechi.media.control import Control
 from haechi.media.gate import Hall, RtspHall, Visitors
@@ -17,6 +16,7 @@ from haechi.media.service import Media
 
 log = logging.getLogger(__name__)
 
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 Backend = Literal["auto", "go2rtc", "pyav"]
 
 
@@ -71,11 +71,14 @@ def _make_private(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def run(data_dir: Path, *, backend: Backend = "auto", go2rtc: Path | None = None) -> int:
-    """Entry of `haechi media`: the exit code."""
-    os.environ.setdefault("AV_LOG_LEVEL", "quiet")
+def run(data_dir: Path, backend: Backend | str = "auto", *, go2rtc: Path | None = None) -> int:
+    """Entry of `haechi media`: the exit code. The log goes to stderr unless the caller set it up."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    chosen: Backend = "go2rtc" if backend == "go2rtc" else "pyav" if backend == "pyav" else "auto"
     try:
-        asyncio.run(serve(data_dir, backend=backend, go2rtc=go2rtc))
+        asyncio.run(serve(data_dir, backend=chosen, go2rtc=go2rtc))
     except NoRelay as e:
         log.error("%s", e)  # noqa: TRY400 - not a bug, no traceback
         return 2
