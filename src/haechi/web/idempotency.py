@@ -83,6 +83,7 @@ class Idempotency:
         try:
             await self._once(key, scope, receive, send)
         except AppError as error:
+            scope.setdefault("app", self._app)  # whose state the rendering reads
             request = Request(scope)
             await problem_response(request, error)(scope, receive, send)
 
@@ -117,20 +118,26 @@ class Idempotency:
     async def _do(
         self, name: str, fingerprint: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        start: dict[str, Any] = {}
-        pieces: list[bytes] = []
+        held: list[Message] = []
+        size = 0
 
-        async def record(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                start.update(message)
-            elif message["type"] == "http.response.body":
-                pieces.append(message.get("body", b""))
-            await send(message)
+        async def hold(message: Message) -> None:
+            """Until it is kept, the caller gets nothing: he may ask again at once."""
+            nonlocal size
+            size += len(message.get("body", b""))
+            held.append(message)
+            if size > _MAX_BODY:
+                await release()
 
-        await self._app(scope, receive, record)
-        body = b"".join(pieces)
-        if start and len(body) <= _MAX_BODY and _may_keep(start):
-            await asyncio.shield(self._keep(name, fingerprint, start, body))
+        async def release() -> None:
+            while held:
+                await send(held.pop(0))
+
+        await self._app(scope, receive, hold)
+        if held and held[0]["type"] == "http.response.start" and _may_keep(held[0]):
+            body = b"".join(message.get("body", b"") for message in held)
+            await asyncio.shield(self._keep(name, fingerprint, dict(held[0]), body))
+        await release()
 
     async def _keep(self, name: str, fingerprint: str, start: dict[str, Any], body: bytes) -> None:
         now = self._clock.now()

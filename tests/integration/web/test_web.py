@@ -1,0 +1,196 @@
+"""The web shell on real sockets: errors, stream, idempotency, shutdown."""
+
+import asyncio
+import json
+
+import pytest
+import pytest_asyncio
+import websockets
+
+from haechi.testing.server import running_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory):
+    async with running_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+def cookie(server):
+    return f"haechi_session={server.client.cookies['haechi_session']}"
+
+
+def connect(server):
+    address = server.url.replace("http", "ws") + "/api/v1/stream"
+    return websockets.connect(address, additional_headers={"Cookie": cookie(server)})
+
+
+PROBLEM = {"type", "title", "status", "code", "detail", "remedy", "data", "request_id"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/nowhere", None, 404, "web.no_such_route"),
+        ("PUT", "/devices", None, 405, "web.method_not_allowed"),
+        ("POST", "/devices", b"{", 422, "core.bad_request"),
+        ("POST", "/devices", b'{"name": 5}', 422, "core.bad_request"),
+        ("POST", "/devices", b'{"name": "a", "unknown": 1}', 422, "core.bad_request"),
+        ("POST", "/devices", b"[" * 5000, 400, "web.refused"),
+        ("POST", "/devices", '{"name": "한글"}'.encode("euc-kr"), None, None),
+        ("GET", "/devices?limit=0", None, 422, "core.bad_request"),
+        ("GET", "/devices?cursor=xx", None, 422, "core.bad_request"),
+        ("GET", "/operations/op-nothing", None, 404, "core.not_found"),
+    ],
+)
+async def test_every_refusal_has_the_one_shape(server, method, path, body, status, code):
+    answer = await server.client.request(
+        method, path, content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert set(problem) == PROBLEM
+    assert answer.status_code == problem["status"] < 500
+    if status:
+        assert (problem["status"], problem["code"]) == (status, code)
+
+
+async def test_language_of_the_caller(server):
+    async with server.anonymous(**{"accept-language": "en-GB, ko;q=0.5"}) as english:
+        assert (await english.get("/devices")).json()["detail"] == "You are not signed in."
+    async with server.anonymous() as silent:
+        assert "로그인" in (await silent.get("/devices")).json()["detail"]
+
+
+async def test_a_bug_gives_an_id_and_nothing_else(server, monkeypatch, caplog):
+    async def broken(*_args, **_kwargs):
+        raise RuntimeError("secret hunter2")
+
+    monkeypatch.setattr(server.haechi.operations, "find", broken)
+    answer = await server.client.get("/operations")
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "core.internal"
+    assert "hunter2" not in answer.text
+    assert answer.json()["data"]["fault_id"] in caplog.text
+
+
+async def test_stream_gives_messages_resumes_and_refuses_other_topics(server):
+    async with connect(server) as socket:
+        await socket.send(json.dumps({"subscribe": ["events", "samples:*"]}))
+        cursor = json.loads(await socket.recv())["cursor"]
+        server.haechi.bus.publish("events", {"n": 1})
+        server.haechi.bus.publish("samples:dev-a", {"n": 2})
+        server.haechi.bus.publish("operations", {"n": 3})
+        got = [json.loads(await socket.recv()) for _ in range(2)]
+        assert [(m["topic"], m["data"]["n"]) for m in got] == [("events", 1), ("samples:dev-a", 2)]
+        await socket.send(json.dumps({"subscribe": ["secrets:*"]}))
+        assert json.loads(await socket.recv())["error"]["code"] == "core.bad_request"
+        await socket.send("not json")
+        assert "error" in json.loads(await socket.recv())
+    async with connect(server) as socket:
+        await socket.send(json.dumps({"subscribe": ["events"], "cursor": cursor}))
+        first, second = json.loads(await socket.recv()), json.loads(await socket.recv())
+        assert {"subscribed", "topic"} <= {*first, *second}
+        assert next(m for m in (first, second) if "data" in m)["data"] == {"n": 1}
+
+
+async def test_stream_needs_a_session(server):
+    address = server.url.replace("http", "ws") + "/api/v1/stream"
+    with pytest.raises(websockets.InvalidStatus) as caught:
+        await websockets.connect(address)
+    assert caught.value.response.status_code == 401
+
+
+async def test_stream_refuses_other_sites(server):
+    address = server.url.replace("http", "ws") + "/api/v1/stream"
+    with pytest.raises(websockets.InvalidStatus):
+        await websockets.connect(
+            address, additional_headers={"Cookie": cookie(server)}, origin="https://evil.example"
+        )
+
+
+async def test_events_as_sse(server):
+    async with server.client.stream("GET", "/stream", params={"topics": "events"}) as answer:
+        lines = answer.aiter_lines()
+        assert await anext(lines) == ": welcome"
+        server.haechi.bus.publish("events", {"n": 7})
+        async with asyncio.timeout(5):
+            data = [line async for line in take_until_data(lines)]
+        assert json.loads(data[-1].removeprefix("data: "))["data"] == {"n": 7}
+
+
+async def take_until_data(lines):
+    async for line in lines:
+        yield line
+        if line.startswith("data: "):
+            return
+
+
+async def test_open_streams_do_not_hold_up_the_end(tmp_path):
+    async with running_server(tmp_path) as server:
+        sockets = [await connect(server) for _ in range(20)]
+        for socket in sockets:
+            await socket.send(json.dumps({"subscribe": ["events"]}))
+            await socket.recv()
+        server.servers.stop()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(socket.wait_closed() for socket in sockets))
+        assert {socket.close_code for socket in sockets} == {1012}
+
+
+async def names(server):
+    return {row["name"] for row in (await server.client.get("/devices")).json()["items"]}
+
+
+async def test_same_key_does_it_once(server):
+    body, headers = {"name": "nuc-1"}, {"idempotency-key": "k-1"}
+    first = await server.client.post("/devices", json=body, headers=headers)
+    again = await server.client.post("/devices", json=body, headers=headers)
+    assert first.status_code == again.status_code == 201
+    assert first.json()["id"] == again.json()["id"]
+    assert again.headers["idempotency-replayed"] == "true"
+    other = await server.client.post("/devices", json={"name": "nuc-2"}, headers=headers)
+    assert other.json()["code"] == "web.idempotency_key_reused"
+    assert await names(server) >= {"nuc-1"} and "nuc-2" not in await names(server)
+
+
+async def test_same_key_at_once_does_it_once(server):
+    headers = {"idempotency-key": "k-2"}
+    answers = await asyncio.gather(
+        *(server.client.post("/devices", json={"name": "nuc-3"}, headers=headers) for _ in range(5))
+    )
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert "nuc-3" in await names(server)
+
+
+async def test_secrets_and_refusals_are_not_kept(server):
+    headers = {"idempotency-key": "k-3"}
+    body = {"name": "script", "role": "viewer"}
+    first = await server.client.post("/tokens", json=body, headers=headers)
+    assert first.status_code == 201
+    again = await server.client.post("/tokens", json={**body, "name": "b"}, headers=headers)
+    assert "idempotency-replayed" not in again.headers
+
+
+async def test_security_headers_are_on_every_answer(server):
+    answer = await server.client.get("/health")
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "server" not in answer.headers
+
+
+async def test_settings_show_origin_and_change_only_what_may_be_changed(server):
+    rows = {row["key"]: row for row in (await server.client.get("/settings")).json()["items"]}
+    assert rows["server.listen"]["origin"] == "flag"
+    assert rows["agents.dead_after_s"]["origin"] == "default"
+    changed = await server.client.patch("/settings", json={"values": {"agents.dead_after_s": 5.5}})
+    rows = {row["key"]: row for row in changed.json()["items"]}
+    assert rows["agents.dead_after_s"]["pending"] == 5.5
+    for values, code in [
+        ({"server.listen": "0.0.0.0:1"}, "settings.not_changeable"),
+        ({"agents.dead_after_s": -1}, "settings.invalid"),
+    ]:
+        answer = await server.client.patch("/settings", json={"values": values})
+        assert answer.json()["code"] == code
