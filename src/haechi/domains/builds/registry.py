@@ -162,7 +162,7 @@ class SiteRegistry:
     async def _repository(self, name: str) -> RegistryRepository:
         tags: list[RegistryTag] = []
         blobs: dict[str, int] = {}
-        for tag in await self._registry.tags(name):
+        for tag in sorted(await self._registry.tags(name)):
             manifest = await self._registry.manifest(name, tag)
             if manifest is None:
                 continue
