@@ -72,10 +72,8 @@ def _make_private(folder: Path) -> None:
 
 
 def run(data_dir: Path, backend: Backend | str = "auto", *, go2rtc: Path | None = None) -> int:
-    """Entry of `haechi media`: the exit code. The log goes to stderr unless the caller set it up."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    """Entry of `haechi media`: the exit code. Logs to stderr unless the caller set that up."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     chosen: Backend = "go2rtc" if backend == "go2rtc" else "pyav" if backend == "pyav" else "auto"
     try:
         asyncio.run(serve(data_dir, backend=chosen, go2rtc=go2rtc))
