@@ -18,9 +18,14 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from haechi import migrations, settings
+from haechi.adapters.builder_docker import DockerBuilder
+from haechi.adapters.docker_api import DockerApi
+from haechi.adapters.registry_process import hash_password
+from haechi.adapters.registry_setup import make_registry
 from haechi.core.bus import Bus
 from haechi.core.clock import Clock, SystemClock, to_ms
 from haechi.core.db import Database, ProcessLock
+from haechi.core.ids import new_secret
 from haechi.core.operations import Operations
 from haechi.core.pki import SiteCa
 from haechi.core.secrets import Keyring
@@ -32,6 +37,11 @@ from haechi.domains.audit import api as audit_api
 from haechi.domains.audit.service import Audit
 from haechi.domains.auth import api as auth_api
 from haechi.domains.auth.service import Auth
+from haechi.domains.builds import api as builds_api
+from haechi.domains.builds.platforms import PlatformBuilders
+from haechi.domains.builds.registry import SiteRegistry
+from haechi.domains.builds.service import Builds
+from haechi.domains.builds.versions import PackageVersions
 from haechi.domains.inventory import Inventory
 from haechi.domains.inventory import api as inventory_api
 from haechi.domains.packages import Packages
@@ -104,6 +114,7 @@ class Haechi:
             ca_fingerprint=self.ca.fingerprint,
             address=lambda: s.agents.address or s.agents.listen,
         )
+        self._wire_builds(keyring)
         self.dashboard_settings = settings_api.SettingsStore(
             db=db, clock=clock, audit=self.audit, loaded=loaded
         )
@@ -119,6 +130,48 @@ class Haechi:
             api=self.api,
         )
 
+    def _wire_builds(self, keyring: Keyring) -> None:
+        s, data_dir = self.settings, self.settings.server.data_dir
+        self.registry_parts = make_registry(
+            s.registry, data_dir=data_dir, ca=self.ca, clock=self.clock
+        )
+        parts = self.registry_parts
+        local = DockerBuilder(DockerApi(s.builds.docker_socket), clock=self.clock, limit_steps=True)
+        self.builds = Builds(
+            db=self.db,
+            bus=self.bus,
+            clock=self.clock,
+            audit=self.audit,
+            operations=self.operations,
+            versions=PackageVersions(self.packages),
+            builders=PlatformBuilders(
+                local=local, foreign_platforms=lambda: s.builds.foreign_platforms
+            ),
+            registry=parts.client,
+            names=parts.names,
+            push_login=lambda: parts.process.push_login,
+            settings=lambda: s.builds,
+            folder=data_dir / "builds",
+            min_free_bytes=s.packages.min_free_bytes,
+            parallel=s.builds.parallel,
+        )
+        self.registry = SiteRegistry(
+            db=self.db,
+            bus=self.bus,
+            clock=self.clock,
+            audit=self.audit,
+            operations=self.operations,
+            registry=parts.client,
+            process=parts.process,
+            names=parts.names,
+            keyring=keyring,
+            hash_password=hash_password,
+            new_secret=new_secret,
+        )
+        self.packages.built_by(self.builds)
+        self.packages.on_delete_check(self.builds.uses_of_version)
+        self.packages.on_delete(self.builds.forget_version)
+
     def _api(self) -> FastAPI:
         return create_api(
             routers=[
@@ -127,6 +180,7 @@ class Haechi:
                 inventory_api.router(self.inventory),
                 packages_api.router(self.packages),
                 agents_api.router(self.agents),
+                builds_api.router(self.builds, self.registry, self.packages),
                 operations_api.router(self.operations),
                 settings_api.router(self.dashboard_settings),
             ],
@@ -170,6 +224,9 @@ class Haechi:
     async def start(self, environment: Mapping[str, str]) -> None:
         await self.auth.start(environment)
         await self.packages.start()
+        await self.registry_parts.wire_this_machine()
+        await self.registry.start()
+        await self.builds.start()
         await self.agents.start()
         await self.operations.start_engine()
         self.tasks.forever("housekeeping", self._keep_house)
@@ -179,6 +236,8 @@ class Haechi:
         await self.tasks.close()
         await self.operations.close()
         await self.agents.close()
+        await self.registry.close()
+        await self.registry_parts.client.close()
 
     async def _keep_house(self) -> None:
         while True:
@@ -212,6 +271,8 @@ async def create(
 async def run(*, flags: Mapping[str, Any], file: Path | None) -> None:
     """`haechi serve`: until a signal."""
     environment = dict(os.environ)
+    os.environ.pop("HAECHI_ADMIN_PASSWORD", None)  # children must not inherit it
+    os.umask(0o077)
     first = settings.load(flags=flags, file=file, environment=environment)
     lock = ProcessLock(first.settings.server.data_dir / "lock")
     lock.acquire()
