@@ -15,9 +15,7 @@ from haechi.domains.builds.model import BadDockerfile, BaseUse
 
 _DIRECTIVE: Final = re.compile(r"^\s*(?:#|//)\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*$")
 _HEREDOC: Final = re.compile(r"(?:^|\s)\d*<<(-?)([\"']?)([A-Za-z_][A-Za-z0-9_.]*)\2(?=\s|$|;|>|\))")
-_VARIABLE: Final = re.compile(
-    r"\\\$|\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?::([-+])([^}]*))?\})"
-)
+_VARIABLE: Final = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _HAS_HEREDOCS: Final = frozenset({"RUN", "COPY", "ADD"})
 LEFT_OUT: Final = "# syntax line left out by haechi"
 
@@ -149,19 +147,43 @@ class _Rewriting:
 
 
 def expand(word: str, arguments: Mapping[str, str]) -> str:
-    """`$A`, `${A}`, `${A:-default}`, `${A:+other}` as BuildKit does them in FROM and ARG."""
+    """`$A`, `${A}`, `${A:-default}`, `${A:+other}`, nested, as BuildKit does in FROM and ARG."""
+    out, at = "", 0
+    while at < len(word):
+        if word.startswith("\\$", at):
+            out, at = out + "$", at + 2
+        elif word.startswith("${", at):
+            end = _closing(word, at + 2)
+            out, at = out + _value(word[at + 2 : end], arguments), end + 1
+        elif found := _VARIABLE.match(word, at):
+            out, at = out + arguments.get(found.group(1), ""), found.end()
+        else:
+            out, at = out + word[at], at + 1
+    return out
 
-    def value(match: re.Match[str]) -> str:
-        if match.group(0) == "\\$":
-            return "$"
-        found = arguments.get(match.group(1) or match.group(2), "")
-        if match.group(3) == "-":
-            return found or expand(match.group(4), arguments)
-        if match.group(3) == "+":
-            return expand(match.group(4), arguments) if found else ""
+
+def _closing(word: str, at: int) -> int:
+    """Index of the brace that ends what began before `at`; the end of the word without one."""
+    depth = 1
+    for index in range(at, len(word)):
+        if word.startswith("${", index):
+            depth += 1
+        elif word[index] == "}":
+            depth -= 1
+            if depth == 0:
+                return index
+    return len(word)
+
+
+def _value(inside: str, arguments: Mapping[str, str]) -> str:
+    name, colon, rest = inside.partition(":")
+    found = arguments.get(name, "")
+    if not colon or not rest:
         return found
-
-    return _VARIABLE.sub(value, word)
+    other = rest[1:]
+    if rest[0] == "+":
+        return expand(other, arguments) if found else ""
+    return found or (expand(other, arguments) if rest[0] == "-" else "")
 
 
 def directives(lines: list[str]) -> tuple[str, str]:
