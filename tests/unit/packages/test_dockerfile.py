@@ -1,4 +1,4 @@
-"""Golden files: tests/golden/dockerfile/<case>.json holds a Dockerfile and what is read from it."""
+"""Golden files: tests/golden/package_dockerfile/<case>.json holds a Dockerfile and what is read from it."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from haechi.domains.packages import dockerfile
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "dockerfile"
+GOLDEN = Path(__file__).parents[2] / "golden" / "package_dockerfile"
 
 
 @pytest.mark.parametrize("case", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)

@@ -239,7 +239,7 @@ class BadValue(InventoryProblem):
 class UnknownReference(InventoryProblem):
     code = "inventory.unknown_reference"
     detail = Text(
-        "{field}이(가) 가리키는 {kind} '{ref}'이(가) 없습니다.",
+        "{field}에 적힌 '{ref}'은(는) 등록되어 있지 않습니다.",
         "{field} names the {kind} '{ref}', which does not exist.",
     )
     remedy = Text("먼저 등록하거나 이름을 고치세요.", "Register it first, or correct the name.")
@@ -295,7 +295,7 @@ class StillUsed(Conflict):
 
     code = "inventory.still_used"
     detail = Text(
-        "{kind} '{name}'은(는) 아직 {count}곳에서 쓰이고 있어 지울 수 없습니다.",
+        "'{name}'은(는) 아직 {count}곳에서 쓰이고 있어 지울 수 없습니다.",
         "The {kind} '{name}' is still used in {count} places and cannot be deleted.",
     )
     remedy = Text(

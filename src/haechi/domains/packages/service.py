@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict, TypeVar
+from typing import Final, TypedDict, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,12 +18,10 @@ from haechi.core.access import Principal
 from haechi.core.bus import Bus
 from haechi.core.clock import Clock
 from haechi.core.db import Database
-from haechi.core.ids import new_id
 from haechi.core.pages import DEFAULT_LIMIT, Page
-from haechi.domains.packages import extraction, names, store
-from haechi.domains.packages.files import FreeBytes, Received, ZipFiles, free_bytes
-from haechi.domains.packages.inspection import Inspection, Limits, inspect
-from haechi.domains.packages.manifest import About
+from haechi.domains.packages import extraction, intake, names, store
+from haechi.domains.packages.files import FreeBytes, ZipFiles, free_bytes
+from haechi.domains.packages.inspection import Limits, inspect
 from haechi.domains.packages.model import (
     BuildFacts,
     Package,
@@ -36,9 +34,7 @@ from haechi.domains.packages.model import (
 )
 from haechi.domains.packages.ports import AuditTrail, BuildBook, DeleteCheck, DeleteHook
 from haechi.domains.packages.problems import (
-    NameCollision,
     StillDeployed,
-    VersionExists,
     ZipLost,
 )
 from haechi.domains.packages.store import PackageRow, RevisionRow, VersionRow
@@ -47,7 +43,6 @@ from haechi.settings import PackagesSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_ABOUT: Final = ("title_ko", "title_en", "description", "author", "classes")
 PARALLEL_INSPECTIONS: Final = 2
 
 
@@ -132,7 +127,8 @@ class Packages:
         DiskFull; nothing of it is left then.
         """
         names.version(version)
-        given = names.original(name) if name else names.from_file_name(file_name)
+        from_file = names.from_file_name(file_name)
+        given = names.original(name) if name else from_file
         async with self._files.receive(pieces, expected_bytes=expected_bytes) as received:
             async with self._inspecting:
                 inspection = await _in_thread(
@@ -141,102 +137,32 @@ class Packages:
             about = inspection.manifest.package
             wanted = given if name or not about.name else names.original(about.name)
             async with self._lock:
-                await self._refuse_conflict(wanted, version, received.sha256, replace=replace)
+                async with self._db.read() as tx:
+                    await intake.refuse_conflict(
+                        tx, wanted, version, received.sha256, replace=replace
+                    )
                 await self._files.keep(received)
                 try:
-                    return await self._record(
-                        wanted, version, file_name, received, inspection, by=by, replace=replace
-                    )
+                    async with self._db.write() as tx:
+                        uploaded = await intake.record(
+                            tx,
+                            name=wanted,
+                            version=version,
+                            file_name=file_name,
+                            received=received,
+                            inspection=inspection,
+                            by=by,
+                            now=self._clock.now(),
+                            audit=self._audit,
+                        )
                 except BaseException:
                     await self._drop_unknown({received.sha256})
                     raise
-
-    async def _refuse_conflict(
-        self, name: str, version: str, sha256: str, *, replace: bool
-    ) -> None:
-        async with self._db.read() as tx:
-            package = await _package_named(tx, name)
-            row = package and await store.version_of(tx, package.id, version)
-        if package and row and row.zip_sha256 != sha256 and not replace:
-            raise VersionExists(package=package.name, version=version, version_id=row.id)
-
-    async def _record(
-        self,
-        name: str,
-        version: str,
-        file_name: str,
-        received: Received,
-        inspection: Inspection,
-        *,
-        by: Principal,
-        replace: bool,
-    ) -> Uploaded:
-        now = self._clock.now()
-        change: Literal["created", "replaced", "unchanged"] = "created"
-        async with self._db.write() as tx:
-            package = await _package_named(tx, name) or self._new_package(tx, name)
-            _describe(package, inspection.manifest.package)
-            await tx.flush()
-            row = await store.version_of(tx, package.id, version)
-            if row is None:
-                row = VersionRow(
-                    id=new_id("version"),
-                    package_id=package.id,
-                    version=version,
-                    revision=0,
-                    description="",
-                    created_at=now,
-                )
-            elif row.zip_sha256 == received.sha256:
-                change = "unchanged"
-            elif not replace:
-                raise VersionExists(package=package.name, version=version, version_id=row.id)
-            else:
-                change = "replaced"
-            if change != "unchanged":
-                _set_content(row, file_name, received, inspection)
-                row.created_by, row.updated_at = by.name, now
-                tx.add(row)
-                await tx.flush()
-                tx.add(
-                    RevisionRow(
-                        version_id=row.id,
-                        number=row.revision,
-                        zip_sha256=row.zip_sha256,
-                        size_bytes=row.size_bytes,
-                        file_name=row.file_name,
-                        created_by=by.name,
-                        created_at=now,
-                    )
-                )
-                package.updated_at = now
-                facts = {"package": package.name, "version": version, "sha256": received.sha256}
-                verb = "upload_package" if change == "created" else "replace_package"
-                await self._audit.record(tx, by, verb, row.id, facts)
-            uploaded = Uploaded(store.to_version(row, package.name), change)
-        if change != "unchanged":
-            self._tell("package", package.id, "edit")
-            self._tell("version", row.id, "create" if change == "created" else "edit")
+        if uploaded.change != "unchanged":
+            created = uploaded.change == "created"
+            self._tell("package", uploaded.version.package_id, "edit")
+            self._tell("version", uploaded.version.id, "create" if created else "edit")
         return uploaded
-
-    def _new_package(self, tx: AsyncSession, name: str) -> PackageRow:
-        now = self._clock.now()
-        package = PackageRow(
-            id=new_id("package"),
-            name=names.label(name),
-            original_name=name,
-            title_ko="",
-            title_en="",
-            description="",
-            author="",
-            classes=[],
-            edited=[],
-            revision=1,
-            created_at=now,
-            updated_at=now,
-        )
-        tx.add(package)
-        return package
 
     # --- look
 
@@ -416,39 +342,6 @@ class Packages:
 
     def _tell(self, kind: str, subject: str, change: str) -> None:
         self._bus.publish("states", {"kind": kind, "id": subject, "change": change})
-
-
-async def _package_named(tx: AsyncSession, name: str) -> PackageRow | None:
-    """The package that people call so; raises NameCollision where its label is another's."""
-    label = names.label(name)
-    row = await store.by_name(tx, label)
-    if row is not None and name not in {row.original_name, row.name}:
-        raise NameCollision(name=name, label=label, other=row.original_name)
-    return row
-
-
-def _describe(package: PackageRow, about: About) -> None:
-    """Take up what the newest manifest says, except what a person has set."""
-    for key in _ABOUT:
-        value: Any = getattr(about, key)
-        if value and key not in package.edited and getattr(package, key) != value:
-            setattr(package, key, value)
-            package.revision += 1
-
-
-def _set_content(
-    row: VersionRow, file_name: str, received: Received, inspection: Inspection
-) -> None:
-    row.revision += 1
-    row.zip_sha256 = received.sha256
-    row.size_bytes = received.size_bytes
-    row.unpacked_bytes = inspection.unpacked_bytes
-    row.file_name = file_name
-    row.manifest = inspection.manifest.as_json()
-    row.has_manifest = inspection.has_manifest
-    row.dockerfile = inspection.dockerfile.as_json()
-    row.layout = inspection.layout.as_json()
-    row.notes = [{"code": note.code, "data": note.data} for note in inspection.notes]
 
 
 async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:

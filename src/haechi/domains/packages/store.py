@@ -8,13 +8,14 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from haechi.core.clock import from_text
 from haechi.core.db import Base, Json, UtcDateTime
 from haechi.core.pages import Page, decode_cursor, page_of
 from haechi.domains.packages import manifest
 from haechi.domains.packages.inspection import Note
 from haechi.domains.packages.layout import Layout
 from haechi.domains.packages.model import Package, PackageSummary, PackageVersion, Revision
-from haechi.errors import ObjectNotFound
+from haechi.errors import BadRequest, ObjectNotFound
 
 
 class PackageRow(Base):
@@ -189,7 +190,7 @@ async def find_versions(
     )
     after = decode_cursor(cursor, 2)
     if after:
-        at = datetime.fromisoformat(str(after[0]))
+        at = _moment(after[0])
         query = query.where(
             sa.or_(
                 VersionRow.created_at < at,
@@ -202,6 +203,13 @@ async def find_versions(
         limit,
         lambda version: (version.created_at.isoformat(), version.id),
     )
+
+
+def _moment(text: object) -> datetime:
+    try:
+        return from_text(str(text))
+    except ValueError as error:
+        raise BadRequest(reason="cursor") from error
 
 
 async def revisions(tx: AsyncSession, version_id: str) -> list[RevisionRow]:
