@@ -1,17 +1,22 @@
 """The inventory as the agents domain uses it: devices exist, are enrolled, report themselves."""
 
+import contextlib
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.clock import Clock
 from haechi.domains.agents.ports import EnrolmentState
 from haechi.domains.inventory.devices import ReportedFacts
 from haechi.domains.inventory.service import Inventory
+from haechi.errors import ObjectNotFound
+from haechi.protocol.desired import StreamStatus
 from haechi.protocol.frames import Hello
 
 
 class InventoryDirectory:
     def __init__(self, inventory: Inventory, clock: Clock) -> None:
         self._devices = inventory.devices
+        self._cameras = inventory.cameras
         self._clock = clock
 
     async def check_device(self, tx: AsyncSession, device_id: str) -> None:
@@ -33,3 +38,13 @@ class InventoryDirectory:
                 name: getattr(hello.capacity, name) for name in hello.capacity.__struct_fields__
             }
         await self._devices.report(device_id, facts)
+
+    async def note_stream(self, status: StreamStatus) -> None:
+        found = {
+            "codec": status.codec,
+            "width": status.width,
+            "height": status.height,
+            "fps": None if status.fps is None else round(status.fps),
+        }
+        with contextlib.suppress(ObjectNotFound):
+            await self._cameras.report_streams(status.camera_id, {"main": found})

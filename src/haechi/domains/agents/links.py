@@ -40,7 +40,7 @@ from haechi.domains.agents.ports import (
 from haechi.domains.agents.presence import TICK_S, Limits, judge
 from haechi.domains.agents.records import Record, Records
 from haechi.errors import AppError
-from haechi.protocol.desired import DesiredState
+from haechi.protocol.desired import DesiredState, ObservedState, StreamStatus
 from haechi.protocol.frames import (
     ACCEPTED,
     MISSED_PINGS,
@@ -105,6 +105,7 @@ class Links:
         self.results_listeners: list[ResultsListener] = []
         self.state_handlers: list[StateHandler] = []
         self.presence_handlers: list[Callable[[str, str, str], None]] = []
+        self.streams: dict[str, StreamStatus] = {}
         self.neighbour_word: NeighbourWord = lambda _device_id: None
 
     async def start(self) -> None:
@@ -290,10 +291,28 @@ class Links:
             record.addresses = list(frame.state.addresses)
         self._records.touch(link.device_id)
         self.desired.reported(link.device_id, frame.state.revision)
+        self._note_streams(link.device_id, frame.state)
         for handler in self.state_handlers:
             handler(link.device_id, frame.state, before)
         if before is None or msgspec.msgpack.encode(before) != msgspec.msgpack.encode(frame.state):
             self._announce(record)
+
+    def _note_streams(self, device_id: str, state: ObservedState) -> None:
+        for status in state.media.streams:
+            known = self.streams.get(status.camera_id)
+            self.streams[status.camera_id] = status
+            if known == status:
+                continue
+            data = {
+                "kind": "camera",
+                "id": status.camera_id,
+                "device_id": device_id,
+                "state": "ok" if status.online else (status.error or "offline"),
+            }
+            if known is None or (known.online, known.error) != (status.online, status.error):
+                self._bus.publish("states", data)
+            if status.online and status.codec:
+                _ = self._tasks.spawn("streams", self._directory.note_stream(status))
 
     async def _store(self, link: Link, frame: Results) -> None:
         """Acknowledge after commit; while the results domain cannot take them, ask it again."""

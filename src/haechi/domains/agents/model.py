@@ -11,6 +11,8 @@ from haechi.protocol.desired import ObservedState
 Presence = Literal["new", "ok", "silent", "dead"]
 """`new`: enrolled or not, it has never called."""
 
+CameraState = Literal["unknown", "ok", "offline", "unauthorized"]
+
 ClockState = Literal["ok", "uncertain"]
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.access import Principal
 from haechi.core.secrets import Secret
-from haechi.protocol.desired import ObservedState
+from haechi.protocol.desired import ObservedState, StreamStatus
 from haechi.protocol.frames import Hello
 from haechi.protocol.results import AgentResult
 from haechi.protocol.samples import Sample
@@ -77,6 +77,9 @@ class Directory(Protocol):
     ) -> None: ...
 
     async def note_hello(self, device_id: str, hello: Hello, remote: str) -> None: ...
+
+    async def note_stream(self, status: StreamStatus) -> None:
+        """What media found out about a camera; nothing where there is no such camera."""
 
 
 class AuditTrail(Protocol):

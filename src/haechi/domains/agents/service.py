@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.access import SYSTEM, Principal
 from haechi.core.bus import Bus
@@ -15,7 +16,14 @@ from haechi.core.secrets import Secret
 from haechi.domains.agents import store
 from haechi.domains.agents.clocks import Clocks
 from haechi.domains.agents.links import Links
-from haechi.domains.agents.model import Agent, Enrolment, Presence, Revoked, Stamp
+from haechi.domains.agents.model import (
+    Agent,
+    CameraState,
+    Enrolment,
+    Presence,
+    Revoked,
+    Stamp,
+)
 from haechi.domains.agents.ports import (
     AuditTrail,
     Directory,
@@ -31,7 +39,7 @@ from haechi.domains.agents.ports import (
 from haechi.domains.agents.presence import Limits
 from haechi.domains.agents.records import Records
 from haechi.protocol.commands import Verb
-from haechi.protocol.desired import ObservedState
+from haechi.protocol.desired import ObservedState, StreamStatus
 from haechi.protocol.frames import EnrolIn, EnrolOut
 from haechi.settings import AgentsSettings
 
@@ -78,6 +86,7 @@ class Agents:
             server_id=server_id,
         )
         self._desired = self._links.desired
+        bus.on("states", self._on_change)
 
     async def start(self) -> None:
         """Register sections and handlers first."""
@@ -157,14 +166,21 @@ class Agents:
             await self._directory.note_enrolment(tx, device_id, "revoked")
         self._links.end(device_id, Revoked.code)
 
-    async def forget_device(self, device_id: str) -> None:
-        """The device was deleted."""
-        self._links.end(device_id, "device_deleted")
-        self._records.forget(device_id)
-        self._clocks.forget(device_id)
-        self._desired.forget(device_id)
-        async with self._db.write() as tx:
-            await store.delete_device(tx, device_id)
+    async def delete_device(self, tx: AsyncSession, device_id: str) -> None:
+        """Part of the transaction that deletes the device."""
+        await self._machines.revoke_device(tx, device_id, SYSTEM)
+        await store.delete_device(tx, device_id)
+
+    def _on_change(self, _topic: str, data: Any) -> None:
+        if isinstance(data, dict) and (data.get("kind"), data.get("change")) == (
+            "device",
+            "delete",
+        ):
+            device_id = str(data["id"])
+            self._links.end(device_id, "device_deleted")
+            self._records.forget(device_id)
+            self._clocks.forget(device_id)
+            self._desired.forget(device_id)
 
     # --- links
 
@@ -284,6 +300,18 @@ class Agents:
     def device_last_seen_at(self, device_id: str) -> datetime | None:
         record = self._records.get(device_id)
         return record.last_seen_at if record else None
+
+    def stream(self, camera_id: str) -> StreamStatus | None:
+        """What the media of the camera's device said of it last."""
+        return self._links.streams.get(camera_id)
+
+    def camera_state(self, camera_id: str) -> CameraState:
+        status = self.stream(camera_id)
+        if status is None:
+            return "unknown"
+        if status.online:
+            return "ok"
+        return "unauthorized" if status.error == "wrong_password" else "offline"
 
     def stamp(self, device_id: str, boot_id: str, monotonic_ms: int, claimed_ms: int) -> Stamp:
         """Map a device's time to the server's (CONTRACTS 3)."""

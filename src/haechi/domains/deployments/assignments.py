@@ -68,6 +68,8 @@ class Assignments:
         self._epochs = Epochs()
         self._awaited: dict[str, asyncio.Event] = {}
         self._last_result_s: dict[str, float] = {}
+        self._held: dict[str, dict[str, str]] = {}
+        """Deployment → assignment → camera, of those handed out."""
         self._tasks = Tasks("assignments")
         devices.listen_results(self._on_results)
 
@@ -425,6 +427,7 @@ class Assignments:
             ended_at=self._clock.now(),
         )
         for one in ended:
+            self._held.get(one.deployment_id, {}).pop(one.id, None)
             if one.state == AssignmentState.TRIAL:
                 self._epochs.drop(one.camera_id, one.package_id, one.epoch)
 
@@ -467,7 +470,14 @@ class Assignments:
             await self._end(tx, [trial])
         await self.announce([trial])
 
+    def only_camera(self, deployment_id: str) -> str | None:
+        """The camera of a result that names none: where the deployment has just one."""
+        cameras = set(self._held.get(deployment_id, {}).values())
+        return cameras.pop() if len(cameras) == 1 else None
+
     def _learn(self, known: Assignment) -> None:
+        if known.state != AssignmentState.ENDED:
+            self._held.setdefault(known.deployment_id, {})[known.id] = known.camera_id
         self._epochs.put(
             known.camera_id,
             known.package_id,

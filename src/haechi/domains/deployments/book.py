@@ -1,22 +1,29 @@
 """What is deployed where: lists, history, logs, and what others must not delete."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.pages import DEFAULT_LIMIT, Page
 from haechi.domains.deployments import store
 from haechi.domains.deployments.context import TAIL_LINES, Context, render_line
-from haechi.domains.deployments.model import Deployment, DeploymentState, LogsAway
+from haechi.domains.deployments.model import (
+    Deployment,
+    DeploymentNotFound,
+    DeploymentState,
+    LogsAway,
+)
 from haechi.errors import NotFound, Unavailable
 from haechi.protocol.desired import ContainerStatus
 
 KEEP_GENERATIONS: Final = 3
 """So many earlier versions per device and package can be rolled back to."""
+_KNOWN: Final = 10_000
 _NOT_GONE: Final = [state for state in DeploymentState if state != DeploymentState.GONE]
 
 
@@ -24,6 +31,23 @@ class Book:
     def __init__(self, context: Context) -> None:
         self._c = context
         self._db = context.db
+        self._known: OrderedDict[str, Deployment] = OrderedDict()
+
+    async def known(self, deployment_id: str, device_id: str) -> Deployment | None:
+        """Who it was that gave a result: also of a deployment that is gone, for rows that come
+        late. None: unknown, or of another device. Only its identity is current, not its state.
+        """
+        found = self._known.get(deployment_id)
+        if found is None:
+            try:
+                async with self._db.read() as tx:
+                    found = await store.deployment(tx, deployment_id)
+            except DeploymentNotFound:
+                return None
+            self._known[deployment_id] = found
+            while len(self._known) > _KNOWN:
+                self._known.popitem(last=False)
+        return found if found.device_id == device_id else None
 
     async def get(self, deployment_id: str) -> Deployment:
         async with self._db.read() as tx:
@@ -60,17 +84,9 @@ class Book:
                 return earlier.version
         return None
 
-    async def where_version(self, tx: AsyncSession, version_id: str) -> list[dict[str, Any]]:
-        """Where a package version is still deployed: for the packages domain's delete check."""
-        return [
-            {
-                "deployment_id": one.id,
-                "device_id": one.device_id,
-                "version": one.version,
-                "state": one.state.value,
-            }
-            for one in await store.in_states(tx, _NOT_GONE, version_id=version_id)
-        ]
+    async def where_version(self, tx: AsyncSession, version_id: str) -> list[Deployment]:
+        """Where a package version is still deployed."""
+        return await store.in_states(tx, _NOT_GONE, version_id=version_id)
 
     async def on_device(self, tx: AsyncSession, device_id: str) -> list[Deployment]:
         return await store.on_device(
@@ -79,10 +95,9 @@ class Book:
             states=[DeploymentState.PLANNED, DeploymentState.STARTING, DeploymentState.RUNNING],
         )
 
-    async def digests_in_use(self) -> set[str]:
+    async def digests_in_use(self, tx: AsyncSession) -> set[str]:
         """Images that must stay in the registry: running ones and those a rollback may need."""
-        async with self._db.read() as tx:
-            alive = await store.in_states(tx, list(DeploymentState))
+        alive = await store.in_states(tx, list(DeploymentState))
         kept: dict[tuple[str, str], set[int]] = {}
         digests = set()
         for one in sorted(alive, key=lambda d: -d.generation):

@@ -98,7 +98,9 @@ class Context:
             device_id=row.device_id,
             facts={
                 "package_id": row.package_id,
+                "package_name": row.package_name,
                 "version_id": row.version_id,
+                "version": row.version,
                 "image_digest": row.image_digest,
             },
         )

@@ -139,13 +139,16 @@ class NoTargets(Invalid):
     remedy = Text("장치나 장치가 있는 그룹을 지정하세요.", "Name devices, or a group with devices.")
 
 
-class WrongPlatform(Conflict):
-    code = "deployments.wrong_platform"
+class NotBuilt(Conflict):
+    code = "deployments.not_built"
     detail = Text(
-        "장치 {device}({platform})에서는 {image_platform}용 이미지를 실행할 수 없습니다.",
-        "Device {device} ({platform}) cannot run an image for {image_platform}.",
+        "버전 {version_id}의 {platform}용 이미지를 만들지 못했습니다.",
+        "There is no image of version {version_id} for {platform}.",
     )
-    remedy = Text("장치의 플랫폼용으로 빌드하세요.", "Build it for the platform of the device.")
+    remedy = Text(
+        "빌드 작업의 결과를 확인하고 다시 빌드하세요.",
+        "See how its build ended, and build it again.",
+    )
 
 
 class NoRoom(Conflict):
@@ -275,14 +278,6 @@ class OtherPackage(Conflict):
     remedy = Text(
         "다른 패키지에는 새 할당을 만드세요.", "Create a new assignment for the other package."
     )
-
-
-class StillDeployed(Conflict):
-    """`where`: `[{deployment_id, device_id, device, version}]`."""
-
-    code = "deployments.still_deployed"
-    detail = Text("{count}곳에 배포되어 있습니다.", "It is deployed in {count} places.")
-    remedy = Text("먼저 배포를 제거하세요.", "Remove the deployments first.")
 
 
 class NoHome(Conflict):

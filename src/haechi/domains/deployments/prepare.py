@@ -181,7 +181,7 @@ class Prepare:
             camera=version.camera,
             camera_id=unit["camera_id"],
             wishes=Wishes(**ctx["wishes"]),
-            needs=needs_of(version),
+            needs=ctx.get("needs") or needs_of(version),
             generation=ctx["generation"],
             replaces=ctx["old"],
             desired="running",

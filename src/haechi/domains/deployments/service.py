@@ -135,6 +135,7 @@ class Deployments:
                 "device_id": earlier.device_id,
                 "wishes": replace(earlier.wishes, strategy=None).as_json(),
                 "requested_by": by.name,
+                "needs": earlier.needs,
                 "image": {
                     "reference": earlier.image,
                     "digest": earlier.image_digest,
@@ -160,6 +161,23 @@ class Deployments:
         )
         await self._record(by, "remove_deployment", deployment_id, {"version": one.version})
         return operation
+
+    async def end_device(self, tx: AsyncSession, device_id: str) -> None:
+        """A device is deleted: nothing runs there any more, as far as haechi goes."""
+        there = await store.on_device(
+            tx, device_id, states=[state for state in DeploymentState if state != "gone"]
+        )
+        ids = [one.id for one in there]
+        await self.assignments.end_of(tx, ids)
+        await store.change_deployments(
+            tx,
+            ids,
+            state=DeploymentState.GONE.value,
+            outcome="removed",
+            ended_at=self._c.clock.now(),
+        )
+        for deployment_id in ids:
+            await self._c.tokens.revoke_deployment_token(tx, deployment_id)
 
     async def end_camera(self, tx: AsyncSession, camera_id: str) -> None:
         """A camera is deleted: what watches it ends in the same transaction."""
