@@ -4,6 +4,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { SIGNED_OUT } from "@/api/client";
 import { ProblemError } from "@/api/problem";
+import { forgetSession } from "@/api/signed-out";
 import { currentLanguage } from "@/i18n/language";
 import { applyTheme } from "@/shell/theme";
 import { router } from "./routes";
@@ -22,11 +23,8 @@ const queries = new QueryClient({
 
 document.documentElement.lang = currentLanguage();
 applyTheme();
-// A session that ended elsewhere shows the sign-in page; what was read so far is forgotten.
-window.addEventListener(SIGNED_OUT, () => {
-  if (queries.getQueryData(["me"])) queries.clear();
-  queries.setQueryData(["me"], null);
-});
+// A session that ended elsewhere shows the sign-in page too.
+window.addEventListener(SIGNED_OUT, () => forgetSession(queries));
 
 const root = document.getElementById("root");
 if (root) {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Deployment } from "@/api/types";
 import { boxColor, boxLabel, countClasses, seenOf } from "@/format/boxes";
+import { standing } from "@/format/deployment";
 import { parseEnvironment } from "@/format/environment";
 import { joinLines, linesOf, LOG_LIMIT } from "@/format/log";
 import { bytes, percent, shortDigest } from "@/format/quantity";
@@ -109,6 +110,16 @@ describe("boxes", () => {
   it("keeps a class's colour", () => expect(boxColor("person")).toBe(boxColor("person")));
 });
 
+describe("a deployment's standing", () => {
+  const base = { state: "running", outcome: "", observed_state: "running", restarts: 0 } as const;
+  it.each([
+    [base, "running"],
+    [{ ...base, observed_state: "restarting" }, "restarting"],
+    [{ ...base, state: "starting" as const, observed_state: "running" }, "starting"],
+    [{ ...base, state: "gone" as const, outcome: "failed" as const }, "failed"],
+  ])("%o is %s", (deployment, word) => expect(standing(deployment)).toBe(word));
+});
+
 describe("series", () => {
   const point = (at_s: number, cpu = 0.5): Point => ({
     at_s,
@@ -155,5 +166,8 @@ describe("series", () => {
     expect(deploymentMarks([deployment("a"), deployment("b")], "a")).toEqual([
       { at_s: 60, label: "monitoring:1", tone: "start" },
     ]);
+    const ended = { ...deployment("a"), ended_at: "1970-01-01T00:02:00.000Z", outcome: "removed" };
+    expect(deploymentMarks([ended as Deployment], "a")).toHaveLength(2);
+    expect(deploymentMarks([{ ...ended, outcome: "replaced" } as Deployment], "a")).toHaveLength(1);
   });
 });

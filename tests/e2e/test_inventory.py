@@ -5,19 +5,23 @@ import re
 from playwright.sync_api import expect
 
 
-def add_device(page, name: str) -> None:
+def fill_in(page, name: str) -> None:
     page.goto("/devices")
     page.get_by_role("button", name="장치 추가").first.click()
     page.get_by_label("이름", exact=True).fill(name)
     page.get_by_role("button", name="추가", exact=True).click()
 
 
+def add_device(page, name: str) -> None:
+    """Add one; the command that enrols it is offered at once."""
+    fill_in(page, name)
+    expect(page.get_by_role("textbox", name="등록 명령")).to_have_value(re.compile("haechi "))
+    page.keyboard.press("Escape")
+
+
 def test_device_is_added_enrolled_edited_and_deleted(signed_in, watch):
     page = signed_in
     add_device(page, "정문 엣지")
-    command = page.get_by_role("textbox", name="등록 명령")
-    expect(command).to_have_value(re.compile("haechi "))
-    page.keyboard.press("Escape")
     row = page.get_by_role("row").filter(has_text="정문 엣지")
     expect(row).to_contain_text("미등록")
 
@@ -36,9 +40,8 @@ def test_device_is_added_enrolled_edited_and_deleted(signed_in, watch):
 def test_same_name_again_is_refused_with_a_remedy(signed_in, watch):
     page = signed_in
     add_device(page, "겹치는 이름")
-    page.keyboard.press("Escape")
     watch.refusals.add(409)
-    add_device(page, "겹치는 이름")
+    fill_in(page, "겹치는 이름")
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("inventory.duplicate_name")
     expect(alert).to_contain_text("다른 이름을 입력하세요")
@@ -47,7 +50,6 @@ def test_same_name_again_is_refused_with_a_remedy(signed_in, watch):
 def test_stale_edit_is_refused_not_overwritten(signed_in, watch):
     page = signed_in
     add_device(page, "두 사람")
-    page.keyboard.press("Escape")
     page.get_by_role("link", name="두 사람").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("두 사람")
     device_id = page.url.rsplit("/", 1)[1]

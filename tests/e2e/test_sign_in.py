@@ -25,7 +25,7 @@ def test_sign_in_shows_the_live_site_and_sign_out_leaves_nothing(page, sign_in):
 def test_session_survives_a_reload_and_a_deep_link(signed_in):
     signed_in.goto("/settings")
     signed_in.reload()
-    expect(signed_in.get_by_role("heading", name="설정")).to_be_visible()
+    expect(signed_in.get_by_role("heading", level=1, name="설정")).to_be_visible()
 
 
 def test_language_switch_is_kept_and_reaches_the_servers_texts(signed_in, watch):

@@ -58,16 +58,16 @@ export const buildVersion = (id: string, ver: string) =>
 export const deploy = (request: DeployIn) =>
   body(http.POST("/api/v1/deployments", { body: request }));
 export const rollBack = (id: string) =>
-  body(http.POST("/api/v1/deployments/{id}/rollback", at({ id })));
+  body(http.POST("/api/v1/deployments/{deployment_id}/rollback", at({ deployment_id: id })));
 export const removeDeployment = (id: string) =>
-  body(http.DELETE("/api/v1/deployments/{id}", at({ id })));
+  body(http.DELETE("/api/v1/deployments/{deployment_id}", at({ deployment_id: id })));
 
 export const assign = (request: AssignmentIn) =>
   body(http.POST("/api/v1/assignments", { body: request }));
 export const moveAssignment = (id: string, deployment_id: string) =>
-  body(http.POST("/api/v1/assignments/{id}/move", { ...at({ id }), body: { deployment_id } }));
+  body(http.POST("/api/v1/assignments/{assignment_id}/move", { ...at({ assignment_id: id }), body: { deployment_id } }));
 export const endAssignment = (id: string) =>
-  body(http.DELETE("/api/v1/assignments/{id}", at({ id })));
+  body(http.DELETE("/api/v1/assignments/{assignment_id}", at({ assignment_id: id })));
 
 export const cancelOperation = (id: string) =>
   body(http.POST("/api/v1/operations/{operation_id}/cancel", at({ operation_id: id })));

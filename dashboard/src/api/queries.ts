@@ -74,6 +74,20 @@ export const useDeployments = () =>
     refetchInterval: SLOW_MS,
   });
 
+/** Of one device, the past ones too: charts show where each began. */
+export const useDeploymentHistory = (device_id: string) =>
+  useQuery({
+    queryKey: ["deployments", "history", device_id],
+    queryFn: async () =>
+      (
+        await body(
+          http.GET("/api/v1/deployments", {
+            params: { query: { device_id, include_removed: true, limit: 200 } },
+          }),
+        )
+      ).items,
+  });
+
 export const useAssignments = () =>
   useQuery({
     queryKey: ["assignments"],

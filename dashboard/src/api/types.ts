@@ -17,7 +17,7 @@ export type Build = S["BuildOut"];
 export type Deployment = S["DeploymentOut"];
 export type DeployIn = S["DeployIn"];
 export type Assignment = S["AssignmentOut"];
-export type AssignmentIn = S["AssignmentIn"];
+export type AssignmentIn = S["AssignIn"];
 export type Operation = S["OperationOut"];
 export type OperationState = Operation["state"];
 /** The boxes as arrays: the client does not carry tuples through; `seenOf` checks their length. */

@@ -75,13 +75,19 @@ export function columns(
 
 export type ChartMark = { at_s: number; label: string; tone: "start" | "end" };
 
-/** Where deployments began on a device: the before and after of a chart. */
+/** Where deployments began and ended on a device: the before and after of a chart. */
 export function deploymentMarks(deployments: Deployment[], device_id: string): ChartMark[] {
   return deployments
     .filter((each) => each.device_id === device_id)
     .flatMap((each) => {
-      const at_s = Date.parse(each.started_at ?? each.created_at) / 1000;
-      if (!Number.isFinite(at_s)) return [];
-      return [{ at_s, label: `${each.package_name}:${each.version}`, tone: "start" as const }];
+      const name = `${each.package_name}:${each.version}`;
+      const marks: ChartMark[] = [
+        { at_s: Date.parse(each.started_at ?? each.created_at) / 1000, label: name, tone: "start" },
+      ];
+      // A version that another one replaced ends where that one begins: one line is enough.
+      if (each.ended_at && each.outcome !== "replaced") {
+        marks.push({ at_s: Date.parse(each.ended_at) / 1000, label: `✕ ${name}`, tone: "end" });
+      }
+      return marks.filter((mark) => Number.isFinite(mark.at_s));
     });
 }

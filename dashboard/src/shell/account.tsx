@@ -2,6 +2,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { saveLanguage, signOut } from "@/api/actions";
 import { useMe } from "@/api/queries";
+import { forgetSession } from "@/api/signed-out";
 import { PasswordDialog } from "@/features/session/pages";
 import { setLanguage } from "@/i18n/language";
 import { useT } from "@/i18n/react";
@@ -54,8 +55,7 @@ export function AccountMenu() {
     try {
       await signOut();
     } finally {
-      queries.clear();
-      queries.setQueryData(["me"], null);
+      forgetSession(queries);
     }
   };
   return (

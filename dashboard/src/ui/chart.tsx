@@ -166,7 +166,7 @@ function drawMarks(
   for (const mark of [...marks].sort((a, b) => a.at_s - b.at_s)) {
     const x = Math.round(chart.valToPos(mark.at_s, "x", true));
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
-    ctx.strokeStyle = ctx.fillStyle = color("--c-warn");
+    ctx.strokeStyle = ctx.fillStyle = color(mark.tone === "start" ? "--c-warn" : "--c-muted");
     ctx.lineWidth = ratio;
     ctx.setLineDash([4 * ratio, 3 * ratio]);
     ctx.beginPath();

@@ -26,6 +26,8 @@ const TONE_OF: Record<string, Tone> = {
   failed: "bad",
   offline: "bad",
   crashed: "bad",
+  exited: "bad",
+  absent: "bad",
   refused: "bad",
   denied: "bad",
   pending: "info",

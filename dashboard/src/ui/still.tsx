@@ -56,7 +56,7 @@ export function Still({
         setMissing(true);
         again(STILL_EVERY_MS * 3);
       };
-      image.src = `/api/v1/cameras/${camera_id}/still?t=${Date.now()}`;
+      image.src = `/api/v1/cameras/${camera_id}/still?width=${stillWidth(frame.current)}&t=${Date.now()}`;
     };
     next();
     return () => {
@@ -85,6 +85,12 @@ export function Still({
       )}
     </div>
   );
+}
+
+/** No more pixels than are shown; in steps, so that pictures of one size can be shared. */
+function stillWidth(element: HTMLElement | null): number {
+  const pixels = (element?.clientWidth ?? 640) * window.devicePixelRatio;
+  return Math.min(1920, Math.max(320, Math.ceil(pixels / 320) * 320));
 }
 
 function Boxes({ camera_id, big }: { camera_id: string; big: boolean }) {

@@ -69,7 +69,12 @@ export function AssignmentTable({
       {
         id: "mode",
         name: t("assign.mode"),
-        cell: (row) => <Chip>{t.code("assignment.mode", row.mode)}</Chip>,
+        cell: (row) => (
+          <span className="inline-flex gap-1">
+            <Chip>{t.code("assignment.mode", row.mode)}</Chip>
+            {row.state === "trial" && <Chip tone="info">{t("assignment.trial")}</Chip>}
+          </span>
+        ),
       },
       {
         id: "fps",

@@ -4,6 +4,7 @@ import { type ReactNode, useMemo, useState } from "react";
 import { removeDeployment, rollBack } from "@/api/actions";
 import type { Deployment } from "@/api/types";
 import { useOperationsDrawer } from "@/features/operations/context";
+import { standing } from "@/format/deployment";
 import { useT } from "@/i18n/react";
 import { useMay } from "@/shell/role";
 import { Button } from "@/ui/button";
@@ -60,10 +61,10 @@ export function DeploymentTable({
       {
         id: "observed",
         name: t("deployment.observed"),
-        sort: (row) => row.observed_state,
+        sort: (row) => standing(row),
         cell: (row) => (
           <div>
-            <State group="deployment.observed" value={row.observed_state} />
+            <State group="deployment.state" value={standing(row)} />
             {row.message && <p className="max-w-80 text-xs text-muted">{row.message}</p>}
           </div>
         ),
@@ -78,6 +79,12 @@ export function DeploymentTable({
         name: t("deployment.restarts"),
         sort: (row) => row.restarts,
         cell: (row) => <span className={row.restarts > 0 ? "text-warn" : ""}>{row.restarts}</span>,
+      },
+      {
+        id: "results",
+        name: t("results.title"),
+        sort: (row) => row.results,
+        cell: (row) => row.results.toLocaleString(t.language),
       },
       {
         id: "since",

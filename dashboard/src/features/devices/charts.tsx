@@ -1,5 +1,6 @@
 /** CPU, memory and containers of a device over time; deployments are drawn as lines. */
 import { useMemo, useState } from "react";
+import { useDeploymentHistory } from "@/api/queries";
 import type { Deployment } from "@/api/types";
 import { bytes, percent } from "@/format/quantity";
 import { columns, deploymentMarks, type Point } from "@/format/series";
@@ -17,14 +18,11 @@ const WINDOWS = {
 } as const;
 type Window = keyof typeof WINDOWS;
 
-export function DeviceCharts({
-  device_id,
-  deployments,
-}: {
-  device_id: string;
-  deployments: Deployment[];
-}) {
+const NONE: Deployment[] = [];
+
+export function DeviceCharts({ device_id }: { device_id: string }) {
   const t = useT();
+  const deployments = useDeploymentHistory(device_id).data ?? NONE;
   const [shown, setShown] = useState<Window>("live");
   const { window_s, step_s, hole_s } = WINDOWS[shown];
   const live = useLivePoints(device_id, WINDOWS.live.window_s);

@@ -105,7 +105,7 @@ function Content({ device }: { device: Device }) {
           />
         </Panel>
       ) : (
-        <DeviceCharts device_id={device.id} deployments={deployments.data ?? []} />
+        <DeviceCharts device_id={device.id} />
       )}
       <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,1fr)_22rem]">
         <div className="flex min-w-0 flex-col gap-4">

@@ -6,11 +6,14 @@ import type { DeployIn, PackageVersion } from "@/api/types";
 import { useOperationsDrawer } from "@/features/operations/context";
 import { parseEnvironment } from "@/format/environment";
 import { useT } from "@/i18n/react";
+import { useMay } from "@/shell/role";
 import { FormDialog } from "@/ui/dialog";
-import { Area, Check, Select } from "@/ui/field";
+import { Area, Check, Input, Select } from "@/ui/field";
 import { State } from "@/ui/status";
 
 type Strategy = NonNullable<DeployIn["strategy"]>;
+type Allowance = NonNullable<DeployIn["allow"]>[number];
+const ALLOWANCES: Allowance[] = ["internet", "privileged"];
 
 export function DeployDialog({
   version,
@@ -23,6 +26,7 @@ export function DeployDialog({
 }) {
   const t = useT();
   const { show } = useOperationsDrawer();
+  const admin = useMay("admin");
   const packages = usePackages().data ?? [];
   const devices = (useDevices().data ?? []).filter((each) => each.state !== "new");
   const [package_id, setPackage] = useState(version?.package_id ?? "");
@@ -30,6 +34,10 @@ export function DeployDialog({
   const [picked, setPicked] = useState<string[]>(device_id ? [device_id] : []);
   const [strategy, setStrategy] = useState<Strategy | "">("");
   const [environment, setEnvironment] = useState("");
+  const [assign, setAssign] = useState(true);
+  const [fps, setFps] = useState("5");
+  const [stream, setStream] = useState<"main" | "sub">("sub");
+  const [allow, setAllow] = useState<Allowance[]>([]);
   const parsed = useMemo(() => parseEnvironment(environment), [environment]);
   const submit = async () => {
     const { operation_id } = await deploy({
@@ -37,6 +45,8 @@ export function DeployDialog({
       device_ids: picked,
       ...(strategy ? { strategy } : {}),
       environment: parsed.values,
+      cameras: { assign, fps: Number(fps), stream },
+      allow,
     });
     show(operation_id);
   };
@@ -97,6 +107,34 @@ export function DeployDialog({
           ["recreate", t("strategy.recreate")],
         ]}
       />
+      <fieldset className="grid items-end gap-3 sm:grid-cols-3">
+        <Check
+          label={t("deploy.assign")}
+          hint={t("deploy.assignHint")}
+          checked={assign}
+          onChange={(event) => setAssign(event.target.checked)}
+        />
+        <Input
+          label={t("assign.fps")}
+          type="number"
+          min={0.1}
+          max={60}
+          step="any"
+          disabled={!assign}
+          value={fps}
+          onChange={(event) => setFps(event.target.value)}
+        />
+        <Select
+          label={t("assign.stream")}
+          disabled={!assign}
+          value={stream}
+          onPick={setStream}
+          options={[
+            ["sub", t("assign.sub")],
+            ["main", t("assign.main")],
+          ]}
+        />
+      </fieldset>
       <Area
         label={t("deploy.environment")}
         hint={
@@ -112,6 +150,21 @@ export function DeployDialog({
         value={environment}
         onChange={(event) => setEnvironment(event.target.value)}
       />
+      <fieldset className="flex flex-wrap gap-x-6 gap-y-1">
+        <legend className="mb-1 text-xs text-muted">{t("deploy.allow")}</legend>
+        {ALLOWANCES.filter((each) => each !== "privileged" || admin).map((each) => (
+          <Check
+            key={each}
+            label={t.code("deploy.allow", each)}
+            checked={allow.includes(each)}
+            onChange={(event) =>
+              setAllow((list) =>
+                event.target.checked ? [...list, each] : list.filter((one) => one !== each),
+              )
+            }
+          />
+        ))}
+      </fieldset>
     </FormDialog>
   );
 }

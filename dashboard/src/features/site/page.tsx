@@ -13,6 +13,7 @@ import type { Camera, Deployment, Device } from "@/api/types";
 import { CameraTile } from "@/features/cameras/tile";
 import { OperationLine, useRunning } from "@/features/operations/drawer";
 import { useOperationsDrawer } from "@/features/operations/context";
+import { standing } from "@/format/deployment";
 import { percent } from "@/format/quantity";
 import { useT } from "@/i18n/react";
 import { useLivePoints } from "@/stream/samples";
@@ -20,7 +21,7 @@ import { Button } from "@/ui/button";
 import { Empty, Figure, Page, Panel } from "@/ui/panel";
 import { Loaded } from "@/ui/query";
 import { Sparkline } from "@/ui/sparkline";
-import { State } from "@/ui/status";
+import { State, toneOf } from "@/ui/status";
 import { Ago } from "@/ui/time";
 
 export function SitePage() {
@@ -111,8 +112,8 @@ function Counters({
   const well = devices.filter((each) => each.state === "ok").length;
   const ill = devices.some((each) => each.state === "dead" || each.state === "silent");
   const seeing = cameras.filter((each) => each.state === "ok").length;
-  const running = deployments.filter((each) => each.observed_state === "running").length;
-  const failed = deployments.some((each) => each.observed_state === "failed");
+  const running = deployments.filter((each) => standing(each) === "running").length;
+  const failed = deployments.some((each) => toneOf(standing(each)) === "bad");
   return (
     <div className="flex flex-wrap gap-2">
       <Figure name={t("site.devicesOk")} value={`${well}/${devices.length}`} tone={ill ? "text-bad" : ""} />
