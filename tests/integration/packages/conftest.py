@@ -1,14 +1,85 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import sqlalchemy as sa
+
+from haechi.core.access import Principal, Role
+from haechi.core.bus import Bus
+from haechi.core.clock import SystemClock, to_ms
+from haechi.core.db import Database
+from haechi.domains.audit.service import Audit
+from haechi.domains.packages import Packages
+from haechi.domains.packages.model import Uploaded
+from haechi.settings import PackagesSettings
 
 SERVE = Path(__file__).with_name("serve.py")
+
+
+BY = Principal(kind="user", id="usr-aaaaaaaaaaaaaaaa", name="kim", role=Role.OPERATOR)
+Upload = Callable[..., Awaitable[Uploaded]]
+
+
+async def pieces(data: bytes, size: int = 65_536) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+async def audited(db: Database) -> list[str]:
+    async with db.read() as tx:
+        return list(await tx.scalars(sa.text("select action from audit order by rowid")))
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "control.db")
+    await database.create_all()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def make(db: Database, tmp_path: Path) -> Callable[..., Packages]:
+    clock = SystemClock()
+
+    def build(folder: Path | None = None, **settings: Any) -> Packages:
+        free = settings.pop("free", None)
+        return Packages(
+            db=db,
+            bus=Bus(lambda: to_ms(clock.now())),
+            clock=clock,
+            audit=Audit(db=db, clock=clock),
+            folder=folder or tmp_path / "packages",
+            settings=PackagesSettings(**{"min_free_bytes": 0, **settings}),
+            **({"free": free} if free else {}),
+        )
+
+    return build
+
+
+@pytest.fixture
+async def packages(make: Callable[..., Packages]) -> Packages:
+    made = make()
+    await made.start()
+    return made
+
+
+@pytest.fixture
+def upload(packages: Packages) -> Upload:
+    async def send(data: bytes, version: str = "1", **kwargs: Any) -> Uploaded:
+        kwargs.setdefault("file_name", "person-detector.zip")
+        return await packages.upload(pieces(data), version=version, by=BY, **kwargs)
+
+    return send
 
 
 class Server:

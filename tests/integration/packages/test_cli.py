@@ -1,5 +1,6 @@
 """The CLI as a person uses it, against a real server process."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from haechi.adapters.docker_api import DockerApi
 from haechi.cli.main import main
 from haechi.testing import packages as zips
 
@@ -118,3 +120,18 @@ def test_inventory_by_hand_and_by_file(cli: Cli, tmp_path: Path) -> None:
     assert "prot" in refused.stderr
     cli.run("device", "delete", "정문", "--force")
     assert cli.json("camera", "show", "카메라")["device_id"] is None
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(not Path("/var/run/docker.sock").exists(), reason="no Docker here")
+def test_a_local_build(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "work" / "tiny"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text('FROM scratch\nCOPY main /\nCMD ["/main"]\n')
+    (folder / "main").write_text("not run\n")
+    tag = f"haechi-test/{tmp_path.name[-20:].replace('_', '-')}:local"
+    try:
+        built = cli.json("package", "build", "tiny", "--tag", tag)
+        assert built["id"].startswith("sha256:")
+    finally:
+        asyncio.run(DockerApi("/var/run/docker.sock").remove_image(tag))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from haechi.core.db import Database
 from haechi.domains.packages import Packages
 from haechi.domains.packages.model import Use
 from haechi.domains.packages.problems import (
@@ -20,7 +21,7 @@ from haechi.domains.packages.problems import (
 from haechi.errors import AppError, DiskFull, ObjectNotFound, StaleEdit
 from haechi.testing import packages as zips
 
-from .conftest import BY, KeptAudit, Upload, files_in, pieces
+from .conftest import BY, Upload, audited, files_in, pieces
 
 
 async def test_a_zip_becomes_a_version(packages: Packages, upload: Upload, tmp_path: Path) -> None:
@@ -45,11 +46,11 @@ async def test_a_zip_becomes_a_version(packages: Packages, upload: Upload, tmp_p
     assert (summary.latest_version, summary.version_count) == ("0.01v", 1)
 
 
-async def test_the_same_bytes_again_change_nothing(upload: Upload, audit: KeptAudit) -> None:
+async def test_the_same_bytes_again_change_nothing(upload: Upload, db: Database) -> None:
     first = await upload(zips.sleeping())
     again = await upload(zips.sleeping())
     assert (again.change, again.version) == ("unchanged", first.version)
-    assert audit.actions == ["upload_package"]
+    assert await audited(db) == ["upload_package"]
 
 
 async def test_other_bytes_are_refused_or_become_a_revision(
