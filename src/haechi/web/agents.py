@@ -5,6 +5,8 @@ comes before it, and required by every route but two. Knows no frame: it turns H
 into calls of the agents domain.
 """
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 64 * 1024
 _REFUSED: Final = 4403
+_HELLO_S: Final = 3.0
 
 Identify = Callable[[HTTPConnection], Awaitable[Principal | None]]
 """Who the client certificate of this connection is; None without one. Raises where it is revoked
@@ -86,10 +89,13 @@ def create_agents_app(agents: Agents, identify: Identify) -> Starlette:
         except AppError as error:
             log.warning("agent at %s turned away: %s", _remote(websocket), error)
             try:
+                async with asyncio.timeout(_HELLO_S):  # or it would be talking into a closed door
+                    await socket.receive()
                 await socket.send(encode(Refused({"code": error.code, "data": error.data})))
                 await socket.close(_REFUSED, error.code)
-            except SocketClosed:
+            except (SocketClosed, TimeoutError):
                 log.debug("it did not wait for its refusal")
+                await _close_quietly(socket)
             return
         await agents.serve(device_id, socket, _remote(websocket))
 
@@ -108,6 +114,11 @@ def create_agents_app(agents: Agents, identify: Identify) -> Starlette:
         ],
         exception_handlers={AppError: _app_error, Exception: _bug},
     )
+
+
+async def _close_quietly(socket: StarletteSocket) -> None:
+    with contextlib.suppress(SocketClosed):
+        await socket.close(_REFUSED, "")
 
 
 async def _body(request: Request, kind: type[Body]) -> Body:
