@@ -22,10 +22,14 @@ def list_base_images(api: Api) -> None:
 @baseimage.command("map")
 @click.argument("source")
 @click.argument("target")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Wait until stored.")
 @pass_api
-def map_base_image(api: Api, source: str, target: str) -> None:
+def map_base_image(api: Api, source: str, target: str, follow: bool) -> None:
     """Take TARGET wherever a Dockerfile names SOURCE, such as python:3.11-slim."""
-    api.show(api.put("/base-images", {"source": source, "target": target}))
+    mapped = api.put("/base-images", {"source": source, "target": target})
+    if follow and mapped["operation_id"]:
+        api.follow_operation(mapped["operation_id"])
+    api.show(mapped)
 
 
 @baseimage.command("unmap")

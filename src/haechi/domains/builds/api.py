@@ -81,6 +81,11 @@ class BaseImageOut(Out):
     changed_at: UtcTime
 
 
+class MappedImageOut(BaseImageOut):
+    operation_id: str | None
+    """Stores `target` in the site registry ahead of the builds; builds need not wait for it."""
+
+
 class RegistryTagOut(Out):
     tag: str
     digest: str
@@ -195,10 +200,15 @@ def _base_image_routes(api: APIRouter, builds: Builds) -> None:
 
     @api.put("/base-images")
     @requires(Role.OPERATOR)
-    async def map_base_image(body: BaseImageIn, by: Caller) -> BaseImageOut:
+    async def map_base_image(body: BaseImageIn, by: Caller) -> MappedImageOut:
         """Builds from now on take `target` for `source`."""
-        entry = await builds.map_base_image(body.source, body.target, by=by)
-        return BaseImageOut.model_validate(entry)
+        entry, operation = await builds.map_base_image(body.source, body.target, by=by)
+        return MappedImageOut(
+            source=entry.source,
+            target=entry.target,
+            changed_at=entry.changed_at,
+            operation_id=operation.id if operation else None,
+        )
 
     @api.delete("/base-images", status_code=204)
     @requires(Role.OPERATOR)

@@ -175,6 +175,22 @@ class BaseImageMissing(Upstream):
     )
 
 
+class BaseTargetMissing(Upstream):
+    code = "builds.base_target_missing"
+    http_status = 424
+    title = Text("매핑한 이미지 없음", "Mapped image missing")
+    detail = Text(
+        "매핑한 이미지 '{target}'({platform})을(를) 서버의 Docker에서 찾거나 받을 수 없습니다:"
+        " {reason}",
+        "The mapped image '{target}' ({platform}) is not in this server's Docker and cannot be"
+        " pulled: {reason}",
+    )
+    remedy = Text(
+        "'docker load'나 'docker import'로 이미지를 서버에 넣은 뒤 다시 매핑하세요.",
+        "Bring it to the server with `docker load` or `docker import`, then map it again.",
+    )
+
+
 class BuildFailed(Upstream):
     code = "builds.failed"
     http_status = 424

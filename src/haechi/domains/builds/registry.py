@@ -20,7 +20,7 @@ from haechi.core.operations import Definition, Operation, Operations, Run, Step,
 from haechi.core.secrets import Keyring, Secret
 from haechi.core.tasks import Tasks
 from haechi.domains.audit.service import Audit
-from haechi.domains.builds import store
+from haechi.domains.builds import base_store, store
 from haechi.domains.builds.model import (
     RegistryRepository,
     RegistryState,
@@ -240,6 +240,10 @@ class SiteRegistry:
             for check in self._in_use:
                 digests |= await check(tx)
             tags = await store.living_tags(tx) | await store.active_tags(tx)
+            tags |= {
+                (base_store.REPOSITORY, base_store.tag_of(entry.target))
+                for entry in await store.base_images(tx)
+            }
             doomed = await store.manifests(tx, deleted=True)
         return digests, tags, doomed
 

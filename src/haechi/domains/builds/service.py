@@ -16,6 +16,7 @@ from haechi.core.operations import Operation, Operations
 from haechi.core.pages import DEFAULT_LIMIT, Page
 from haechi.domains.audit.service import Audit
 from haechi.domains.builds import store
+from haechi.domains.builds.base_store import BaseStore
 from haechi.domains.builds.images import is_reference, same_platform
 from haechi.domains.builds.model import (
     BadBaseImage,
@@ -82,6 +83,9 @@ class Builds:
             free_bytes=free_bytes,
         )
         operations.register(self._steps.definition(parallel))
+        self._base_store = BaseStore(
+            operations=operations, builders=builders, names=names, push_login=push_login
+        )
 
     async def start(self) -> None:
         """Sweep the folders of builds that no operation will go on with."""
@@ -252,8 +256,12 @@ class Builds:
         async with self._db.read() as tx:
             return await store.base_images(tx)
 
-    async def map_base_image(self, source: str, target: str, *, by: Principal) -> BaseImage:
-        """Wherever a Dockerfile names `source`, later builds take `target`."""
+    async def map_base_image(
+        self, source: str, target: str, *, by: Principal
+    ) -> tuple[BaseImage, Operation | None]:
+        """Wherever a Dockerfile names `source`, later builds take `target`. The operation stores
+        `target` in the registry ahead of them; None where that is going on already.
+        """
         for reference in (source, target):
             if not is_reference(reference):
                 raise BadBaseImage(reference=reference[:200])
@@ -262,7 +270,7 @@ class Builds:
             await store.put_base_image(tx, entry)
             await self._audit.record(tx, by, "map_base_image", source, {"target": target})
         self._bus.publish("states", {"kind": "base_image", "id": source, "change": "edit"})
-        return entry
+        return entry, await self._base_store.store(target, requested_by=by.name)
 
     async def unmap_base_image(self, source: str, *, by: Principal) -> None:
         async with self._db.write() as tx:
