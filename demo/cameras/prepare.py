@@ -63,7 +63,7 @@ class _Writer:
         self._take(self._codec.encode(None))
         self._out.close()
         width, height = self._size
-        index = {"fps": self._fps, "width": width, "height": height}
+        index: dict[str, int | list[int]] = {"fps": self._fps, "width": width, "height": height}
         index |= {"sizes": self._sizes, "keys": self._keys}
         self._base.with_suffix(".json").write_text(json.dumps(index))
 
@@ -128,9 +128,9 @@ def _encode(folder: Path, footage: Path, fps: int) -> None:
     for number, frame in enumerate(_frames(footage, fps)):
         for name, graph in graphs.items():
             graph.push(frame)
-            view = graph.pull()
+            view: Any = graph.pull()
             for stream, (width, height) in SIZES.items():
-                picture = view.reformat(width=width, height=height, format="yuv420p")
+                picture: Any = view.reformat(width=width, height=height, format="yuv420p")
                 picture.pts, picture.time_base = number, Fraction(1, fps)
                 picture.pict_type = 0  # the encoder decides, not the recording
                 writers[name, stream].write(picture)

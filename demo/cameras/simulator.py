@@ -71,7 +71,7 @@ class Feed:
             return True
         self.started = True
         buffer = Gst.Buffer.new_wrapped(units[tick % len(units)])
-        return self.source.emit("push-buffer", buffer) == Gst.FlowReturn.OK
+        return bool(self.source.emit("push-buffer", buffer) == Gst.FlowReturn.OK)
 
 
 class Projector(threading.Thread):
@@ -97,7 +97,7 @@ class Projector(threading.Thread):
             tick = tick + 1 if late < self.fps else math.ceil(time.time() * self.fps)
 
 
-class Stream(GstRtspServer.RTSPMediaFactory):
+class Stream(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
     """One RTSP path: a pipeline that all its clients share."""
 
     def __init__(self, recording: Recording, projector: Projector) -> None:

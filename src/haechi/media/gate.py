@@ -27,6 +27,14 @@ _CONNECT_LIMIT_S: Final = 5.0
 _WRITE_LIMIT_S: Final = 10.0
 _DOOR_RETRY_S: Final = 2.0
 _BACKLOG: Final = 64
+_VISITORS_LIMIT: Final = 256
+_GONE: Final = (
+    OSError,
+    TimeoutError,
+    asyncio.IncompleteReadError,
+    asyncio.LimitOverrunError,
+)
+"""How a viewer's connection ends when nothing is wrong with media."""
 
 
 class Hall(Protocol):
@@ -132,6 +140,9 @@ class Doors:
             return await asyncio.start_server(self._enter, host, 0, backlog=_BACKLOG)
 
     def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._sessions) >= _VISITORS_LIMIT:
+            writer.transport.abort()
+            return
         session = self._tasks.spawn(f"{self._purpose} viewer", self._attend(reader, writer))
         self._sessions.add(session)
         session.add_done_callback(self._sessions.discard)
@@ -139,7 +150,7 @@ class Doors:
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._hall.serve(reader, writer, self._purpose)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as e:
+        except _GONE as e:
             log.debug("%s viewer left: %s", self._purpose, e)
         finally:
             writer.transport.abort()
@@ -198,7 +209,7 @@ class RtspHall:
             async with asyncio.TaskGroup() as both:
                 _ = both.create_task(self._ask(reader, writer, inner, first.token, name))
                 _ = both.create_task(_send(inner_reader, writer))
-        except* (OSError, TimeoutError, asyncio.IncompleteReadError, rtsp.NotAllowed) as group:
+        except* (*_GONE, rtsp.NotAllowed) as group:
             log.debug("viewer left: %s", group.exceptions[0])
         finally:
             inner.transport.abort()

@@ -90,8 +90,14 @@ class Go2rtc:
 
     async def put_sources(self, sources: Mapping[str, str]) -> None:
         self._sources = dict(sources)
-        if self.running:
+        if not self.running:
+            return  # told when it is up
+        try:
             await self._tell()
+        except (OSError, TimeoutError, ValueError, RelayFailed) as e:
+            log.warning("go2rtc does not take its sources (%s) and is started anew", e)
+            if self._process is not None and self._process.returncode is None:
+                self._process.kill()
 
     async def why(self, name: str) -> Fault:
         try:

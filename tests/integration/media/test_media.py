@@ -257,6 +257,67 @@ async def test_the_relay_is_started_anew_when_it_dies(media):
         await media.until_stream("cam-gate", "sub", online=True)
 
 
+async def test_doors_open_and_close_with_their_addresses(media):
+    async with simulated_cameras("gate") as cameras:
+        watched = path("sub")
+        desired = MediaDesired([camera(cameras["gate"])], [watched], [HOST, "127.0.0.77"])
+        state = await media.put(desired)
+        async with viewer(path_url(state, watched, "127.0.0.77")) as watching:
+            assert await watching.sees_pictures()
+        desired.local_hosts = [HOST]
+        state = await media.put(desired)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.77", state.local_port)
+
+
+IN_CONTAINER = """
+import socket, sys
+host, port, token = sys.argv[1:]
+s = socket.create_connection((host, int(port)), 10)
+s.sendall(f"DESCRIBE rtsp://{host}:{port}/{token} RTSP/1.0\\r\\nCSeq: 1\\r\\n\\r\\n".encode())
+print(s.makefile("rb").readline())
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("backend", ["go2rtc"], indirect=True)
+async def test_a_container_reaches_its_stream_at_a_gateway_that_came_later(media):
+    """The container network is made after media was told about it."""
+    network = f"haechi-test-{secrets.token_hex(4)}"
+    subnet = f"10.213.{secrets.randbelow(250)}"
+    async with simulated_cameras("gate") as cameras:
+        watched = path("sub")
+        gateway = f"{subnet}.1"
+        state = await media.put(MediaDesired([camera(cameras["gate"])], [watched], [HOST, gateway]))
+        await docker("network", "create", "--internal", f"--subnet={subnet}.0/24", network)
+        try:
+            async with asyncio.timeout(20):
+                while True:
+                    try:
+                        _, writer = await asyncio.open_connection(gateway, state.local_port)
+                    except OSError:
+                        await asyncio.sleep(0.1)
+                        continue
+                    writer.close()
+                    break
+            said = await docker(
+                "run", "--rm", f"--network={network}", "--cap-drop=ALL", "haechi/python:3.11-slim",
+                "python3", "-c", IN_CONTAINER, gateway, str(state.local_port), watched.token,
+            )  # fmt: skip
+        finally:
+            await docker("network", "rm", network)
+        assert "RTSP/1.0 200" in said
+
+
+async def docker(*words: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        "docker", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, out.decode()
+    return out.decode()
+
+
 def _is_child(process: Path, parent: int) -> bool:
     try:
         return _parent(process) == parent
