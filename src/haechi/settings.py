@@ -63,8 +63,8 @@ class AgentsSettings(_Section):
 class RegistrySettings(_Section):
     listen: str = "127.0.0.1:8425"
     """HOST:PORT of the site registry, a supervised child; always TLS by the site CA."""
-    push_listen: str = "127.0.0.1:8426"
-    """HOST:PORT for the server's own pushes; only foreign builders need it to be reachable."""
+    push_listen: str = ""
+    """HOST:PORT for pushes by the server's builders; empty: on loopback, one port above `listen`."""
     address: str = ""
     """HOST:PORT by which devices reach it; empty: as `listen`."""
     binary: str = "docker-registry"

@@ -6,6 +6,7 @@ Image references carry names, never addresses. There are two names because there
 
 import asyncio
 import logging
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,21 +35,20 @@ class RegistryParts:
     address: str
     """HOST:PORT by which devices reach the pulling door."""
     ca_pem: str
-    settings: RegistrySettings
+    pull: tuple[str, int]
+    """Where each door listens."""
+    push: tuple[str, int]
+    config_home: Path
 
     async def wire_this_machine(self, hosts_file: Path = HOSTS_FILE) -> None:
         """Let this machine's Docker find and trust both doors. Not allowed to: said in the log,
         because builds still work where an administrator has done it by hand.
         """
-        for name, listen in (
-            (PULL_NAME, self.settings.listen),
-            (PUSH_NAME, self.settings.push_listen),
-        ):
-            host, port = split_listen(listen)
+        for name, (host, port) in ((PULL_NAME, self.pull), (PUSH_NAME, self.push)):
             try:
                 await asyncio.to_thread(
                     wire_docker_host,
-                    config_home=self.settings.config_home,
+                    config_home=self.config_home,
                     hosts_file=hosts_file,
                     name=name,
                     port=port,
@@ -64,7 +64,10 @@ def make_registry(
 ) -> RegistryParts:
     """`data_dir` is DATA; the registry keeps to DATA/registry."""
     pull_host, pull_port = split_listen(settings.listen)
-    push_host, push_port = split_listen(settings.push_listen)
+    push_host, push_port = split_listen(settings.push_listen or "127.0.0.1:0")
+    if pull_port and not settings.push_listen:
+        push_port = pull_port + 1
+    pull_port, push_port = pull_port or _free_port(pull_host), push_port or _free_port(push_host)
 
     def tls() -> TlsFiles:
         hosts = {PULL_NAME, PUSH_NAME, pull_host, push_host}
@@ -76,8 +79,8 @@ def make_registry(
     process = RegistryChildren(
         binary=settings.binary,
         directory=data_dir / "registry",
-        pull_listen=settings.listen,
-        push_listen=settings.push_listen,
+        pull_listen=f"{settings.listen.rpartition(':')[0]}:{pull_port}",
+        push_listen=_joined(push_host, push_port),
         tls=tls,
         clock=clock,
     )
@@ -93,7 +96,9 @@ def make_registry(
         names=RegistryNames(f"{PULL_NAME}:{pull_port}", f"{PUSH_NAME}:{push_port}"),
         address=settings.address or _joined(pull_host, pull_port),
         ca_pem=ca.pem,
-        settings=settings,
+        pull=(pull_host, pull_port),
+        push=(push_host, push_port),
+        config_home=settings.config_home,
     )
 
 
@@ -102,6 +107,15 @@ def split_listen(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     return ("127.0.0.1" if host in _EVERYWHERE else host), int(port)
+
+
+def _free_port(host: str) -> int:
+    """For port 0: names carry the port, so it must be known before the child listens."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _joined(host: str, port: int) -> str:
