@@ -35,6 +35,7 @@ def decode_cursor(cursor: str | None, length: int) -> list[Any] | None:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         key = json.loads(base64.urlsafe_b64decode(padded))
+        json.dumps(key, ensure_ascii=False).encode()  # lone surrogates reach no database
     except (ValueError, binascii.Error) as error:
         raise BadRequest(reason="cursor") from error
     if not isinstance(key, list) or len(key) != length:

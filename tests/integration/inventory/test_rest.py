@@ -1,5 +1,6 @@
 """The inventory's REST face on a real server process."""
 
+import base64
 import json
 import sqlite3
 
@@ -121,3 +122,10 @@ def test_cameras_links_groups(server: Server) -> None:
         for row in raw.execute(f'select * from "{table}"').fetchall():
             assert "geheim" not in json.dumps([str(value) for value in row])
     raw.close()
+
+
+@pytest.mark.parametrize("key", ['["\\ud800"]', "[{}]", "[1e400]", "[null]", "{}", "[1,2,3]", "x"])
+def test_cursors_that_are_not_ours(server: Server, key: str) -> None:
+    cursor = base64.urlsafe_b64encode(key.encode()).decode()
+    for path in ("/devices", "/cameras", "/groups", "/packages"):
+        assert server.http.get(path, params={"cursor": cursor}).status_code in {200, 422}

@@ -1,6 +1,6 @@
 """REST of packages. The upload's body is the zip itself, read as it comes."""
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -34,6 +34,10 @@ from haechi.rest import (
 Line = Annotated[str, Field(max_length=128)]
 Long = Annotated[str, Field(max_length=2000)]
 Paging = Annotated[PageQuery, Depends()]
+_ZIP_BODY: Final = {
+    "required": True,
+    "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+}
 
 
 class PackageOut(Out):
@@ -159,7 +163,12 @@ def _note(note: Note, language: Language) -> NoteOut:
 
 
 def _package_routes(api: APIRouter, packages: Packages) -> None:
-    @api.post("/packages/upload", status_code=201, responses={200: {"model": VersionOut}})
+    @api.post(
+        "/packages/upload",
+        status_code=201,
+        responses={200: {"model": VersionOut}},
+        openapi_extra={"requestBody": _ZIP_BODY},
+    )
     @requires(Role.OPERATOR)
     async def upload_package(
         request: Request,
