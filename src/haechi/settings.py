@@ -64,7 +64,7 @@ class RegistrySettings(_Section):
     listen: str = "127.0.0.1:8425"
     """HOST:PORT of the site registry, a supervised child; always TLS by the site CA."""
     push_listen: str = ""
-    """HOST:PORT for pushes by the server's builders; empty: on loopback, one port above `listen`."""
+    """HOST:PORT for pushes by the server's builders; empty: on loopback, the port after."""
     address: str = ""
     """HOST:PORT by which devices reach it; empty: as `listen`."""
     binary: str = "docker-registry"
