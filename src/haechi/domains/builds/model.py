@@ -159,7 +159,6 @@ class HeredocsUnsupported(Invalid):
 
 class BaseImageMissing(Upstream):
     code = "builds.base_image_missing"
-    http_status = 424
     title = Text("기본 이미지 없음", "Base image missing")
     detail = Text(
         "Dockerfile {line}번째 줄의 기본 이미지 '{image}'({platform})을(를) 가져올 수 없습니다:"
@@ -177,7 +176,6 @@ class BaseImageMissing(Upstream):
 
 class BaseTargetMissing(Upstream):
     code = "builds.base_target_missing"
-    http_status = 424
     title = Text("매핑한 이미지 없음", "Mapped image missing")
     detail = Text(
         "매핑한 이미지 '{target}'({platform})을(를) 서버의 Docker에서 찾거나 받을 수 없습니다:"
@@ -193,7 +191,6 @@ class BaseTargetMissing(Upstream):
 
 class BuildFailed(Upstream):
     code = "builds.failed"
-    http_status = 424
     title = Text("빌드 실패", "Build failed")
     detail = Text(
         "'{step}' 단계에서 빌드가 실패했습니다: {reason}",
