@@ -186,7 +186,7 @@ class Site:
 
     async def _all_connected(self) -> bool:
         found = await self.api.all("/devices")
-        return all(device["presence"] == "ok" for device in found)
+        return all(device["state"] == "ok" for device in found)
 
     async def _spawn(self, name: str, *args: str, environment: dict[str, str]) -> None:
         with (self.data_dir / f"{name}.log").open("ab") as log:

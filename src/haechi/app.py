@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from haechi import migrations, settings
 from haechi.adapters.builder_docker import DockerBuilder
 from haechi.adapters.docker_api import DockerApi
+from haechi.adapters.engine_agent import AgentEngine
 from haechi.adapters.registry_process import hash_password
 from haechi.adapters.registry_setup import make_registry
 from haechi.core.bus import Bus
@@ -30,6 +31,7 @@ from haechi.core.operations import Operations
 from haechi.core.pki import SiteCa
 from haechi.core.secrets import Keyring
 from haechi.core.tasks import Tasks
+from haechi.core.telemetry import Telemetry
 from haechi.domains.agents import api as agents_api
 from haechi.domains.agents.directory import InventoryDirectory
 from haechi.domains.agents.service import Agents
@@ -41,11 +43,29 @@ from haechi.domains.builds import api as builds_api
 from haechi.domains.builds.platforms import PlatformBuilders
 from haechi.domains.builds.registry import SiteRegistry
 from haechi.domains.builds.service import Builds
-from haechi.domains.builds.versions import PackageVersions
+from haechi.domains.builds.versions import PackageVersions as VersionsToBuild
+from haechi.domains.deployments import api as deployments_api
+from haechi.domains.deployments.assignments import Assignments
+from haechi.domains.deployments.context import Context
+from haechi.domains.deployments.neighbours import (
+    BuiltImages,
+    InventoryPlaces,
+    PackageVersions,
+    register_checks,
+)
+from haechi.domains.deployments.service import Deployments
 from haechi.domains.inventory import Inventory
 from haechi.domains.inventory import api as inventory_api
 from haechi.domains.packages import Packages
 from haechi.domains.packages import api as packages_api
+from haechi.domains.results import Results
+from haechi.domains.results import api as results_api
+from haechi.domains.results.neighbours import DeploymentSources
+from haechi.domains.results.schema import SCHEMA as RESULTS_SCHEMA
+from haechi.domains.video import Video
+from haechi.domains.video import api as video_api
+from haechi.domains.video.agent_stills import AgentStills
+from haechi.protocol.commands import RegistryAccess
 from haechi.settings import Loaded
 from haechi.web import operations as operations_api
 from haechi.web import settings as settings_api
@@ -53,6 +73,8 @@ from haechi.web.agents import create_agents_app
 from haechi.web.app import Front, create_api
 from haechi.web.errors import problem_response
 from haechi.web.idempotency import Idempotency
+from haechi.web.ingest import PATH as RESULTS_PATH
+from haechi.web.ingest import IngestEndpoint
 from haechi.web.security import Gate, Shield
 from haechi.web.server import Listener, Servers
 from haechi.web.tls import HttpProtocol, ListenerTls, WebSocketProtocol, own_hosts
@@ -115,6 +137,8 @@ class Haechi:
             address=lambda: s.agents.address or s.agents.listen,
         )
         self._wire_builds(keyring)
+        self._wire_deployments(keyring)
+        self._wire_telemetry()
         self.dashboard_settings = settings_api.SettingsStore(
             db=db, clock=clock, audit=self.audit, loaded=loaded
         )
@@ -123,8 +147,16 @@ class Haechi:
             authenticator=self.auth.authenticator, allowed_origins=s.server.allowed_origins
         )
         self.api = self._api()
+        self.fast: dict[tuple[str, str], ASGIApp] = {
+            ("POST", RESULTS_PATH): IngestEndpoint(
+                intake=self.results,
+                identify=self.gate.identify,
+                render=problem_response,
+                app=self.api,
+            )
+        }
         self.app: ASGIApp = Shield(
-            Front(Idempotency(self.api, db, clock), {}),
+            Front(Idempotency(self.api, db, clock), self.fast),
             gate=self.gate,
             render=problem_response,
             api=self.api,
@@ -143,7 +175,7 @@ class Haechi:
             clock=self.clock,
             audit=self.audit,
             operations=self.operations,
-            versions=PackageVersions(self.packages),
+            versions=VersionsToBuild(self.packages),
             builders=PlatformBuilders(
                 local=local, foreign_platforms=lambda: s.builds.foreign_platforms
             ),
@@ -172,6 +204,85 @@ class Haechi:
         self.packages.on_delete_check(self.builds.uses_of_version)
         self.packages.on_delete(self.builds.forget_version)
 
+    def _wire_deployments(self, keyring: Keyring) -> None:
+        parts = self.registry_parts
+        self.places = InventoryPlaces(self.inventory)
+        self.assignments = Assignments(
+            db=self.db,
+            bus=self.bus,
+            clock=self.clock,
+            audit=self.audit,
+            places=self.places,
+            devices=self.agents,
+        )
+        images = BuiltImages(
+            builds=self.builds,
+            registry=self.registry,
+            operations=self.operations,
+            bus=self.bus,
+            access=lambda: RegistryAccess(
+                name=parts.names.pull, address=parts.address, ca_pem=parts.ca_pem
+            ),
+        )
+        self.deployments = Deployments(
+            context=Context(
+                db=self.db,
+                bus=self.bus,
+                clock=self.clock,
+                keyring=keyring,
+                engine=AgentEngine(self.agents),
+                versions=PackageVersions(self.packages),
+                images=images,
+                places=self.places,
+                tokens=self.auth.machines,
+                devices=self.agents,
+                assignments=self.assignments,
+                server_url=self._server_url,
+                log_dir=self.settings.server.data_dir / "logs",
+            ),
+            operations=self.operations,
+            audit=self.audit,
+        )
+        register_checks(
+            self.deployments,
+            packages=self.packages,
+            inventory=self.inventory,
+            registry=self.registry,
+        )
+        self.inventory.watched_by(self.agents)
+        self.inventory.on_delete("device", self.agents.delete_device)
+
+    def _wire_telemetry(self) -> None:
+        s = self.settings
+        self.telemetry = Telemetry(
+            s.server.data_dir / "telemetry.db",
+            schemas=[RESULTS_SCHEMA],
+            max_queue_rows=s.results.max_queue_rows,
+        )
+        self.results = Results(
+            telemetry=self.telemetry,
+            bus=self.bus,
+            clock=self.clock,
+            sources=DeploymentSources(self.deployments.book),
+            stamps=self.agents.stamp,
+            only_camera=self.assignments.only_camera,
+            authority=self.assignments.authoritative,
+            retention_days=s.results.retention_days,
+        )
+        self.agents.on_results(self.results.ingest_from_agent)
+        self.video = Video(
+            cameras=self.inventory.cameras, stills=AgentStills(self.agents), clock=self.clock
+        )
+
+    @property
+    def _https(self) -> bool:
+        s = self.settings.server
+        return s.tls == "on" or (s.tls == "auto" and not s.listen.startswith(_LOOPBACK))
+
+    def _server_url(self) -> str:
+        """Where a client beside the server calls: HAECHI_MASTER_URL of AI containers."""
+        return f"{'https' if self._https else 'http'}://{self.settings.server.listen}"
+
     def _api(self) -> FastAPI:
         return create_api(
             routers=[
@@ -181,6 +292,9 @@ class Haechi:
                 packages_api.router(self.packages),
                 agents_api.router(self.agents),
                 builds_api.router(self.builds, self.registry, self.packages),
+                deployments_api.router(self.deployments, self.places),
+                results_api.router(self.results),
+                video_api.router(self.video),
                 operations_api.router(self.operations),
                 settings_api.router(self.dashboard_settings),
             ],
@@ -194,8 +308,6 @@ class Haechi:
     def listeners(self) -> list[Listener]:
         """What to bind: dashboard and API, and the agents' door."""
         s = self.settings
-        loopback = s.server.listen.startswith(_LOOPBACK)
-        https = s.server.tls == "on" or (s.server.tls == "auto" and not loopback)
         agents_tls = ListenerTls(
             self.ca,
             "agents",
@@ -204,7 +316,7 @@ class Haechi:
         )
         self.tasks.forever("agents-tls", lambda: agents_tls.keep_fresh(self.clock))
         server_context = None
-        if https:
+        if self._https:
             server_tls = ListenerTls(self.ca, "server", lambda: own_hosts(s.server.listen))
             self.tasks.forever("server-tls", lambda: server_tls.keep_fresh(self.clock))
             server_context = server_tls.context
@@ -222,12 +334,16 @@ class Haechi:
         ]
 
     async def start(self, environment: Mapping[str, str]) -> None:
+        """Lowest first; operations last: they resume what needs all the others."""
+        await self.telemetry.open()
         await self.auth.start(environment)
         await self.packages.start()
         await self.registry_parts.wire_this_machine()
         await self.registry.start()
         await self.builds.start()
         await self.agents.start()
+        await self.deployments.start()
+        self.results.start()
         await self.operations.start_engine()
         self.tasks.forever("housekeeping", self._keep_house)
 
@@ -235,15 +351,20 @@ class Haechi:
         """In the order of dependence: no new work, then the work, then the stores."""
         await self.tasks.close()
         await self.operations.close()
+        await self.deployments.close()
+        await self.video.close()
         await self.agents.close()
+        await self.results.close()
         await self.registry.close()
         await self.registry_parts.client.close()
+        await self.telemetry.close()
 
     async def _keep_house(self) -> None:
         while True:
             await self.operations.forget_ended(
                 older_than=timedelta(days=self.settings.operations.retention_days)
             )
+            await self.auth.sessions.forget_expired()
             await self.clock.sleep(_HOUSEKEEPING_S)
 
 
