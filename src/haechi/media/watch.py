@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 OPEN_LIMIT_S: Final = 10.0
 READ_LIMIT_S: Final = 3.0
 RETRY_S: Final = (0.5, 1.0, 2.0, 3.0)
-LINGER_S: Final = 10.0
+LINGER_S: Final = 5.0
 RATE_PACKETS: Final = 40
 _OPTIONS: Final = {"rtsp_transport": "tcp", "analyzeduration": "500000", "fflags": "nobuffer"}
 
