@@ -158,6 +158,12 @@ class Bus:
         for subscription in self._subscriptions:
             subscription.close()
 
+    def followed(self, topic: str) -> bool:
+        """Does anybody want `topic` now? Lets a busy publisher spare itself the data."""
+        if topic.partition(":")[0] in self._handlers:
+            return True
+        return any(subscription.wants(topic) for subscription in self._subscriptions)
+
     @property
     def cursor(self) -> int:
         return self._cursor

@@ -25,7 +25,7 @@ from haechi.errors import AppError, Overloaded
 log = logging.getLogger(__name__)
 
 PATH: Final = "/api/v1/results"
-MAX_READING_BYTES: Final = 24 * 1024 * 1024
+MAX_READING_BYTES: Final = 8 * 1024 * 1024
 """Bodies being read at the same time; one more caller is asked to come back."""
 
 Identify = Callable[[Scope], Awaitable[Principal | None]]
@@ -48,11 +48,11 @@ class ClientGone(Exception):
 
 
 class IngestEndpoint:
-    """Mount it at (POST, PATH) of `web.app.Front`. `render` makes a problem answer."""
+    """Mount it at (POST, PATH) of `web.app.Front`. `render` makes a problem answer; `app` is the
+    FastAPI app, whose state the rendering reads.
+    """
 
-    def __init__(
-        self, *, intake: Intake, identify: Identify, render: Render, app: Any = None
-    ) -> None:
+    def __init__(self, *, intake: Intake, identify: Identify, render: Render, app: Any) -> None:
         self._intake = intake
         self._identify = identify
         self._render = render
@@ -110,8 +110,7 @@ class IngestEndpoint:
     async def _answer_problem(
         self, error: AppError, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if self._app is not None:
-            scope.setdefault("app", self._app)  # its state holds the default language
+        scope.setdefault("app", self._app)
         response = self._render(Request(scope, receive), error)
         await response(scope, receive, send)
 

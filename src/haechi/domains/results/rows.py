@@ -5,6 +5,7 @@ wrong in it is taken apart row by row.
 """
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -38,14 +39,21 @@ class _Claiming(Result):
     image_digest: Any = None
 
 
-_decode_many = msgspec.json.Decoder(list[_Claiming])
-_decode_one = msgspec.json.Decoder(_Claiming)
+_Rows = list[_Claiming] | list[Result]
+_decode_many = msgspec.json.Decoder(list[Result])
+_decode_one = msgspec.json.Decoder(Result)
+_decode_claiming = msgspec.json.Decoder(list[_Claiming])
+_CLAIMS: Final = tuple(f'"{name}"'.encode() for name in _IDENTITY)
 
 
 def decode(body: bytes) -> tuple[Good, list[RefusedRow]]:
     """Rows of a request body, good ones and refused ones. Raises BadResults, TooManyRows."""
+    rows: _Rows
     try:
-        if body.lstrip()[:1] == b"[":
+        if any(claim in body for claim in _CLAIMS):
+            many = body if _is_list(body) else b"[" + body + b"]"
+            rows = _decode_claiming.decode(many)
+        elif _is_list(body):
             rows = _decode_many.decode(body)
         else:
             rows = [_decode_one.decode(body)]
@@ -56,7 +64,11 @@ def decode(body: bytes) -> tuple[Good, list[RefusedRow]]:
     return check(rows)
 
 
-def check(rows: list[_Claiming] | list[Result]) -> tuple[Good, list[RefusedRow]]:
+def _is_list(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"["
+
+
+def check(rows: _Rows) -> tuple[Good, list[RefusedRow]]:
     """Split rows into good and refused by what their types cannot say."""
     good: Good = []
     refused: list[RefusedRow] = []
@@ -131,6 +143,16 @@ def captured_ms(text: str | None) -> int | None:
         return (at - _EPOCH) // _MS
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def classes_of(objects: list[DetectedObject]) -> tuple[tuple[str, int], ...]:
+    """How many objects of each class; the names are shared with all other rows."""
+    if len(objects) == 1:
+        return ((sys.intern(objects[0].class_), 1),)
+    counts: dict[str, int] = {}
+    for found in objects:
+        counts[found.class_] = counts.get(found.class_, 0) + 1
+    return tuple((sys.intern(name), count) for name, count in counts.items())
 
 
 def encode_objects(objects: list[DetectedObject]) -> str | None:

@@ -30,8 +30,8 @@ _FUTURE_MS: Final = 5 * 60 * 1000
 _FIRST_DATE_MS: Final = 1_577_836_800_000  # 2020-01-01: before it, a clock was not set
 _RETENTION_EVERY_S: Final = 600.0
 _RETENTION_ROWS: Final = 5_000
-_QUEUED_PER_BYTE: Final = 4
-"""Memory of a checked row waiting for its commit, by byte of its JSON (measured 3-4)."""
+_QUEUED_PER_BYTE: Final = 6
+"""Memory of a checked row waiting for its commit, by byte of its JSON (measured 5)."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -173,9 +173,7 @@ class Results:
             camera_id, source.package_id, row.epoch, source.device_id, captured_ms
         ):
             flags |= NOT_AUTHORITATIVE
-        seen: dict[str, int] = {}
-        for found in row.objects:
-            seen[found.class_] = seen.get(found.class_, 0) + 1
+        objects = rows.encode_objects(row.objects) if row.objects else None
         claimed = rows.claims_of(row)
         return NewRow(
             captured_ms,
@@ -191,24 +189,34 @@ class Results:
             row.class_,
             row.class_prob,
             row.took_ms,
-            seen,
-            rows.encode_objects(row.objects),
+            rows.classes_of(row.objects) if objects else (),
+            objects,
             _encode(row.attributes).decode() if row.attributes else None,
             _encode(claimed).decode() if claimed else None,
         )
 
     def _after_commit(self, new: list[NewRow], ids: list[int], now_ms: int) -> int:
         """Count, and show the newest to whoever watches; what comes late is history, not news."""
-        accepted = 0
+        accepted = len(new) - ids.count(0)
+        self.repeated += len(new) - accepted
+        if not accepted:
+            return 0
+        watched: dict[str, bool] = {}
         fresh: list[tuple[int, NewRow]] = []
+        sources: dict[Source, int] = {}
         for row_id, row in zip(ids, new, strict=True):
             if not row_id:
                 continue
-            accepted += 1
-            self.accepted[row.source.device_id, row.source.package_name] += 1
-            if row.camera_id and now_ms - row.captured_ms < _LIVE_MS:
+            sources[row.source] = sources.get(row.source, 0) + 1
+            camera_id = row.camera_id
+            if camera_id is None or now_ms - row.captured_ms > _LIVE_MS:
+                continue
+            if camera_id not in watched:
+                watched[camera_id] = self._bus.followed(f"results:{camera_id}")
+            if watched[camera_id]:
                 fresh.append((row_id, row))
-        self.repeated += len(new) - accepted
+        for source, count in sources.items():
+            self.accepted[source.device_id, source.package_name] += count
         for row_id, row in fresh[-_LIVE_ROWS:]:
             self._bus.publish(f"results:{row.camera_id}", document_of(row_id, row))
         return accepted

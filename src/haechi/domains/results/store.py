@@ -9,6 +9,7 @@ import apsw
 
 from haechi.domains.results.model import Source
 from haechi.domains.results.schema import ANY_CLASS, ID_BITS, SCOPE
+from haechi.domains.results.seen import Seen
 
 _COUNTER_MASK: Final = (1 << ID_BITS) - 1
 _LAST_MS: Final = (1 << (63 - ID_BITS)) - 1
@@ -18,6 +19,10 @@ _COUNT: Final = """
 INSERT INTO result_minutes VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET results = results + excluded.results, objects = objects + excluded.objects
 """
+
+
+Numbers = tuple[int, int | None, int | None, int | None]
+"""Of source, camera, instance, assignment."""
 
 
 class NewRow(NamedTuple):
@@ -36,8 +41,8 @@ class NewRow(NamedTuple):
     class_: str | None
     class_prob: float | None
     took_ms: float | None
-    seen: dict[str, int]
-    """Class → how many objects of it."""
+    seen: tuple[tuple[str, int], ...]
+    """(class, how many objects of it)."""
     objects: str | None
     attributes: str | None
     claimed: str | None
@@ -66,15 +71,14 @@ class ResultStore:
 
     def __init__(self) -> None:
         self._names: dict[str, int] = {}
-        self._sources: dict[Source, int] = {}
-        self._newest: dict[int, int] = {}
-        """Instance → highest seq stored: a higher one cannot be a repetition."""
+        self._streams: dict[tuple[Source, str | None, str | None, str | None], Numbers] = {}
+        self._seen = Seen()
         self._counter = itertools.count(secrets.randbelow(_COUNTER_MASK))
 
     def forget(self) -> None:
         self._names.clear()
-        self._sources.clear()
-        self._newest.clear()
+        self._streams.clear()
+        self._seen.forget()
 
     def insert(
         self, connection: apsw.Connection, payloads: list[list[NewRow]]
@@ -117,81 +121,82 @@ class ResultStore:
         values: list[tuple[object, ...]] = []
         classes: list[tuple[int, int]] = []
         minutes: dict[tuple[int, int, int, int], list[int]] = {}
-        fresh: set[tuple[int, int]] = set()
-        number = self._number
+        numbers = self._numbers_of
+        new = self._seen.add
+        counter = self._counter
         for row in rows:
-            source = self._source_number(connection, row.source)
-            instance = None
-            if row.instance is not None:
-                # Within its deployment: nobody can use up another's numbers.
-                name = f"{row.source.deployment_id}{SCOPE}{row.instance}"
-                instance = number(connection, name)
-                if row.seq is not None and not self._is_new(connection, instance, row.seq, fresh):
-                    ids.append(0)
-                    continue
-            camera = None if row.camera_id is None else number(connection, row.camera_id)
-            captured_ms = min(max(row.captured_ms, 0), _LAST_MS)
-            row_id = captured_ms << ID_BITS | next(self._counter) & _COUNTER_MASK
-            minute = captured_ms // 60_000
-            class_number = None
-            seen = row.seen
-            if row.class_ is not None:
-                class_number = number(connection, row.class_)
-                seen = {**seen, row.class_: seen.get(row.class_, 0) + 1}
-            _count(minutes, (camera or 0, minute, source, ANY_CLASS), sum(seen.values()))
-            for name, times in seen.items():
-                class_seen = number(connection, name)
-                classes.append((class_seen, row_id))
-                _count(minutes, (camera or 0, minute, source, class_seen), times)
-            assignment = row.assignment_id and number(connection, row.assignment_id)
+            # Taken apart at once: this loop is what a batch costs.
+            (captured_ms, received_ms, stored_ms, source_, camera_id, instance_, seq) = row[:7]
+            (assignment_id, epoch, flags, class_, class_prob, took_ms, seen) = row[7:14]
+            source, camera, instance, assignment = numbers(
+                connection, source_, camera_id, instance_, assignment_id
+            )
+            if instance is not None and seq is not None and not new(connection, instance, seq):
+                ids.append(0)
+                continue
+            captured_ms = min(max(captured_ms, 0), _LAST_MS)
+            row_id = captured_ms << ID_BITS | next(counter) & _COUNTER_MASK
             ids.append(row_id)
+            class_number = None
+            if class_ is not None:
+                class_number = self._number(connection, class_)
+                seen = _and_one(seen, class_)
+            counted, minute = camera or 0, captured_ms // 60_000
+            objects = 0
+            for name, times in seen:
+                class_seen = self._number(connection, name)
+                classes.append((class_seen, row_id))
+                _count(minutes, (counted, minute, source, class_seen), times)
+                objects += times
+            _count(minutes, (counted, minute, source, ANY_CLASS), objects)
             values.append(
                 (
                     row_id,
                     source,
                     camera,
                     instance,
-                    row.seq if instance is not None else None,
-                    assignment or None,
-                    row.epoch,
-                    row.received_ms,
-                    row.stored_ms,
-                    row.flags,
+                    seq,
+                    assignment,
+                    epoch,
+                    received_ms,
+                    stored_ms,
+                    flags,
                     class_number,
-                    row.class_prob,
-                    row.took_ms,
-                    row.objects,
-                    row.attributes,
-                    row.claimed,
+                    class_prob,
+                    took_ms,
+                    *row[14:],
                 )
             )
-        connection.executemany(_INSERT, values)
-        if classes:
+        if values:
+            connection.executemany(_INSERT, values)
             connection.executemany("INSERT INTO result_classes VALUES (?, ?)", classes)
-        connection.executemany(_COUNT, [(*key, *counts) for key, counts in minutes.items()])
+            connection.executemany(_COUNT, [(*key, *counts) for key, counts in minutes.items()])
+            self._seen.save(connection)
         return ids
 
-    def _is_new(
+    def _numbers_of(
         self,
         connection: apsw.Connection,
-        instance: int,
-        seq: int,
-        fresh: set[tuple[int, int]],
-    ) -> bool:
-        """False for what was said before, be it in the file or earlier in this batch (`fresh`)."""
-        newest = self._newest.get(instance)
-        if newest is None:
-            found = connection.execute(
-                "SELECT max(seq) FROM results WHERE instance = ?", (instance,)
-            ).fetchone()
-            newest = found[0] if found and found[0] is not None else -1
-            if len(self._newest) > _CACHED:
-                self._newest.clear()
-        if seq <= newest and ((instance, seq) in fresh or _is_stored(connection, instance, seq)):
-            return False
-        self._newest[instance] = max(seq, newest)
-        fresh.add((instance, seq))
-        return True
+        source: Source,
+        camera_id: str | None,
+        instance: str | None,
+        assignment_id: str | None,
+    ) -> Numbers:
+        """The numbers of what stays the same from one result of an AI to its next."""
+        key = (source, camera_id, instance, assignment_id)
+        known = self._streams.get(key)
+        if known is None:
+            # An instance counts within its deployment: nobody can use up another's numbers.
+            scoped = None if instance is None else f"{source.deployment_id}{SCOPE}{instance}"
+            texts = (camera_id, scoped, assignment_id)
+            camera, number, assignment = (
+                None if text is None else self._number(connection, text) for text in texts
+            )
+            if len(self._streams) > _CACHED:
+                self._streams.clear()
+            source_number = self._source_number(connection, source)
+            known = self._streams[key] = (source_number, camera, number, assignment)
+        return known
 
     def _number(self, connection: apsw.Connection, text: str) -> int:
         number = self._names.get(text)
@@ -207,38 +212,35 @@ class ResultStore:
         return number
 
     def _source_number(self, connection: apsw.Connection, source: Source) -> int:
-        number = self._sources.get(source)
-        if number is None:
-            key = (
-                source.device_id,
-                source.deployment_id,
-                source.package_id,
-                source.package_name,
-                source.version_id,
-                source.version,
-                source.image_digest,
-            )
-            connection.execute(
-                "INSERT OR IGNORE INTO result_sources (device_id, deployment_id, package_id,"
-                " package_name, version_id, version, image_digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                key,
-            )
-            found = connection.execute(
-                "SELECT number FROM result_sources WHERE device_id = ? AND deployment_id = ? AND"
-                " package_id = ? AND package_name = ? AND version_id = ? AND version = ? AND"
-                " image_digest = ?",
-                key,
-            ).fetchone()
-            assert found is not None
-            number = self._sources[source] = int(found[0])
-        return number
+        key = (
+            source.device_id,
+            source.deployment_id,
+            source.package_id,
+            source.package_name,
+            source.version_id,
+            source.version,
+            source.image_digest,
+        )
+        connection.execute(
+            "INSERT OR IGNORE INTO result_sources (device_id, deployment_id, package_id,"
+            " package_name, version_id, version, image_digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            key,
+        )
+        found = connection.execute(
+            "SELECT number FROM result_sources WHERE device_id = ? AND deployment_id = ? AND"
+            " package_id = ? AND package_name = ? AND version_id = ? AND version = ? AND"
+            " image_digest = ?",
+            key,
+        ).fetchone()
+        assert found is not None
+        return int(found[0])
 
 
-def _is_stored(connection: apsw.Connection, instance: int, seq: int) -> bool:
-    found = connection.execute(
-        "SELECT 1 FROM results WHERE instance = ? AND seq = ?", (instance, seq)
-    ).fetchone()
-    return found is not None
+def _and_one(seen: tuple[tuple[str, int], ...], class_: str) -> tuple[tuple[str, int], ...]:
+    """A class of the whole frame counts as one object more."""
+    counts = dict(seen)
+    counts[class_] = counts.get(class_, 0) + 1
+    return tuple(counts.items())
 
 
 def _count(
