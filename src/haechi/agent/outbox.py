@@ -16,10 +16,12 @@ aside and a fresh one with a new `queue_id` begins.
 """
 
 import asyncio
+import contextlib
 import logging
 import queue
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,7 @@ import apsw
 import msgspec
 
 from haechi.agent.errors import QueueFull
+from haechi.core.tasks import Tasks
 from haechi.protocol.results import AgentResult
 from haechi.protocol.samples import Sample
 
@@ -39,6 +42,10 @@ WAITING_ROWS: Final = 20_000
 WAITING_BYTES: Final = 6 * 1024 * 1024
 SEEN_PER_INSTANCE: Final = 4_096
 SEEN_INSTANCES: Final = 256
+RECENT_ROWS: Final = 256
+"""Kept decoded in memory, so that a linked agent sends what it stored without reading it back."""
+RECENT_ROW_BYTES: Final = 4_096
+ACK_S: Final = 1.0
 _ROW_OVERHEAD_BYTES: Final = 120
 _GROUP_ROWS: Final = 5_000
 
@@ -62,8 +69,16 @@ _decode_sample: msgspec.msgpack.Decoder[Sample] = msgspec.msgpack.Decoder(Sample
 class Stored:
     """What became of a batch: rows now durable, and rows that had been durable already."""
 
-    accepted: int
-    repeated: int
+    numbers: list[int]
+    """The queue number of each row; 0 where it had been stored before."""
+
+    @property
+    def accepted(self) -> int:
+        return sum(1 for number in self.numbers if number)
+
+    @property
+    def repeated(self) -> int:
+        return len(self.numbers) - self.accepted
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,9 @@ class Outbox:
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._full = False
+        self._recent: deque[tuple[int, AgentResult]] = deque(maxlen=RECENT_ROWS)
+        self._tasks = Tasks("outbox")
+        self._forgetting: asyncio.Task[None] | None = None
         self._mode = "FULL"
         self._live_bytes = 0
         self._instances: dict[str, int] = {}
@@ -124,6 +142,10 @@ class Outbox:
 
     async def close(self) -> None:
         if self._thread is not None:
+            await self._tasks.close()
+            through = self.acked
+            with contextlib.suppress(QueueFull):
+                await self._do(lambda: self._forget(through))
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join, 10)
             self._thread = None
@@ -142,14 +164,33 @@ class Outbox:
         stored: Stored = await self._do(
             lambda: self._insert(encoded), durable=True, rows=len(rows), size_bytes=size_bytes
         )
+        for number, row, (_i, _s, data) in zip(stored.numbers, rows, encoded, strict=True):
+            if number:
+                self._remember(number, row, len(data))
         if stored.accepted:
             self._arrived.set()
         return stored
+
+    def _remember(self, number: int, row: AgentResult, size_bytes: int) -> None:
+        if size_bytes > RECENT_ROW_BYTES or (self._recent and number != self._recent[-1][0] + 1):
+            self._recent.clear()
+        if size_bytes <= RECENT_ROW_BYTES:
+            self._recent.append((number, row))
+
+    def _recent_after(self, after_seq: int, max_rows: int) -> Batch | None:
+        """From memory; only for a reader that is nearly up to date."""
+        if not self._recent or self._recent[0][0] > after_seq + 1:
+            return None
+        rows = [row for number, row in self._recent if number > after_seq][:max_rows]
+        return Batch(after_seq + 1, rows, 0) if rows else None
 
     async def read(self, after_seq: int, *, max_rows: int, max_bytes: int) -> Batch | None:
         """The oldest results after a number, or None where there are none."""
         if after_seq >= self.last_seq:
             return None
+        recent = self._recent_after(after_seq, max_rows)
+        if recent is not None:
+            return recent
         found: Batch | None = await self._do(lambda: self._select(after_seq, max_rows, max_bytes))
         return found
 
@@ -160,11 +201,19 @@ class Outbox:
             await self._arrived.wait()
 
     async def ack(self, through: int) -> None:
-        """The server has committed everything up to this number."""
+        """The server has committed everything up to this number. Forgotten on disk a moment
+        later: rows sent twice after a crash are known by their number."""
         through = min(through, self.last_seq)
-        if through > self.acked:
-            self.acked = through
-            await self._do(lambda: self._forget(through))
+        if through <= self.acked:
+            return
+        self.acked = through
+        if self._forgetting is None or self._forgetting.done():
+            self._forgetting = self._tasks.spawn("forget", self._forget_soon())
+
+    async def _forget_soon(self) -> None:
+        await asyncio.sleep(ACK_S)
+        through = self.acked
+        await self._do(lambda: self._forget(through))
 
     async def keep_samples(self, samples: Sequence[Sample]) -> None:
         encoded = [_encode(sample) for sample in samples]
@@ -319,18 +368,19 @@ class Outbox:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def _insert(self, rows: list[tuple[str, int, bytes]]) -> Stored:
-        accepted = 0
+        numbers: list[int] = []
         for instance, number, data in rows:
             if instance:
                 known = self._instance(instance, number)
                 self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (known, number))
                 if self._db.changes() == 0:
+                    numbers.append(0)
                     continue
             self.last_seq += 1
             self._db.execute("INSERT INTO results VALUES (?, ?)", (self.last_seq, data))
             self._live_bytes += len(data) + _ROW_OVERHEAD_BYTES
-            accepted += 1
-        return Stored(accepted=accepted, repeated=len(rows) - accepted)
+            numbers.append(self.last_seq)
+        return Stored(numbers)
 
     def _instance(self, name: str, seq: int) -> int:
         """Its number; now and then old knowledge is dropped (the server knows duplicates too)."""

@@ -187,6 +187,13 @@ class CommandError(Exception):
         super().__init__(error)
 
 
+async def holds(true: Callable[[], Any], *, timeout_s: float = 20) -> None:
+    """Wait for something that nobody tells: a file, a log."""
+    async with asyncio.timeout(timeout_s):
+        while not true():
+            await asyncio.sleep(0.1)
+
+
 class Edge:
     """One device: its data folder and the agent process that a test starts and ends."""
 
@@ -195,6 +202,7 @@ class Edge:
         self.server = server
         self.device_id = device_id
         self.process: subprocess.Popen[bytes] | None = None
+        self.log = root.with_suffix(".log")
         self.options: dict[str, Any] = {"data_dir": str(root), "media": False}
 
     def enrol(self) -> None:
@@ -217,10 +225,15 @@ class Edge:
 
     def start(self, **options: Any) -> None:
         arguments = json.dumps({**self.options, **options})
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "haechi.agent", "run", arguments],
-            env={**os.environ, "PYTHONPATH": str(SRC)},
-        )
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "haechi.agent", "run", arguments],
+                env={**os.environ, "PYTHONPATH": str(SRC)},
+                stderr=log,
+            )
+
+    async def says(self, text: str, *, timeout_s: float = 20) -> None:
+        await holds(lambda: text in self.log.read_text(), timeout_s=timeout_s)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -253,6 +266,8 @@ async def edge(tmp_path: Path, server: ScriptedServer) -> AsyncIterator[Edge]:
     made.enrol()
     yield made
     await asyncio.to_thread(made.stop)
+    if made.log.exists():
+        print(made.log.read_text())
 
 
 @pytest.fixture

@@ -90,7 +90,9 @@ def reported(server: ScriptedServer, deployment_id: str, true):
     return look
 
 
-async def test_life_of_a_container(server: ScriptedServer, docker_edge: Edge, docker, image) -> None:
+async def test_life_of_a_container(
+    server: ScriptedServer, docker_edge: Edge, docker, image
+) -> None:
     edge = docker_edge
     edge.start()
     await server.until(lambda: server.sockets and server.samples)
@@ -249,9 +251,7 @@ import time; time.sleep(600)
     await server.until(lambda: "done" in str(server.chunks.get(command_id)))
     await server.cancel(command_id)
     assert (await logs).error["code"] == "agent.cancelled"
-    said = [
-        line["text"] for chunk in server.chunks[command_id] for line in chunk["lines"]
-    ]
+    said = [line["text"] for chunk in server.chunks[command_id] for line in chunk["lines"]]
     assert said[:3] == ["stolen 403", "unknown 403", "plain 200"]
     assert said[3] == 'old {"code":200,"msg":"GOOD"}'
     assert said[4] == "usage usage"
