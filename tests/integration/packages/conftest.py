@@ -88,14 +88,17 @@ class Server:
     def __init__(self, data_dir: Path, **settings: Any) -> None:
         self.data_dir = data_dir
         self._arguments = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+        self.log = data_dir / "server.log"
         self.start()
 
     def start(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, str(SERVE), str(self.data_dir), *self._arguments],
             stdout=subprocess.PIPE,
+            stderr=(log := self.log.open("ab")),
             text=True,
         )
+        log.close()
         assert self._process.stdout is not None
         port = self._process.stdout.readline().strip()
         assert port, "the server did not start"

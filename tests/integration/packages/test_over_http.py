@@ -128,6 +128,7 @@ def test_an_aborted_upload_leaves_nothing(server: Server) -> None:
     connection.close()
     until(lambda: server.files() == [])
     assert server.http.get("/packages").json()["items"] == []
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_kill_9_in_the_middle_leaves_nothing_after_the_next_start(server: Server) -> None:

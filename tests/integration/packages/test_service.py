@@ -351,3 +351,19 @@ async def test_unpacking_needs_room(make: Callable[..., Packages], tmp_path: Pat
     with pytest.raises(DiskFull):
         await packages.extract_context(done.version.id, tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+async def test_a_cancelled_unpacking_has_ended_and_left_nothing(
+    packages: Packages, upload: Upload, tmp_path: Path
+) -> None:
+    version = (
+        await upload(zips.zip_of({"Dockerfile": "FROM a\n", "x": bytes(20_000_000)}))
+    ).version
+    target = tmp_path / "b"
+    task = asyncio.get_running_loop().create_task(packages.extract_context(version.id, target))
+    while not target.exists() and not task.done():
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert not target.exists()

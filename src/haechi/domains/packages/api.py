@@ -1,11 +1,13 @@
 """REST of packages. The upload's body is the zip itself, read as it comes."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, Literal, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import Field
+from starlette.requests import ClientDisconnect
 
 from haechi.core.access import Role, requires
 from haechi.domains.packages.inspection import Note
@@ -17,6 +19,7 @@ from haechi.domains.packages.model import (
     PackageVersion,
 )
 from haechi.domains.packages.notes import text_of
+from haechi.domains.packages.problems import Incomplete
 from haechi.domains.packages.service import PackageFields, Packages
 from haechi.errors import Language
 from haechi.rest import (
@@ -154,6 +157,17 @@ def _shown(version: PackageVersion, facts: BuildFacts | None, language: Language
     )
 
 
+async def _pieces(request: Request, expected_bytes: int | None) -> AsyncIterator[bytes]:
+    """The body as it comes; a caller who goes away ends it with Incomplete."""
+    received = 0
+    try:
+        async for piece in request.stream():
+            received += len(piece)
+            yield piece
+    except ClientDisconnect as error:
+        raise Incomplete(expected_bytes=expected_bytes or "?", received_bytes=received) from error
+
+
 def _manifest(manifest: Manifest) -> dict[str, Any]:
     return manifest.as_json()
 
@@ -184,14 +198,15 @@ def _package_routes(api: APIRouter, packages: Packages) -> None:
         version's content (`replace`). 409: the version has other content. 422 lists every problem.
         """
         length = request.headers.get("content-length", "")
+        expected_bytes = int(length) if length.isdigit() else None
         uploaded = await packages.upload(
-            request.stream(),
+            _pieces(request, expected_bytes),
             file_name=filename,
             version=version,
             by=by,
             name=name,
             replace=replace,
-            expected_bytes=int(length) if length.isdigit() else None,
+            expected_bytes=expected_bytes,
         )
         taken = uploaded.version
         if uploaded.change != "created":

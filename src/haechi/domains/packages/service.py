@@ -345,9 +345,16 @@ class Packages:
 
 
 async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
-    """Run blocking work in a thread; when the caller goes away, `stop()` tells it to end."""
+    """Run blocking work in a thread. When the caller is cancelled, `stop()` tells the work to end,
+    and its end is awaited: nothing goes on behind anybody's back.
+    """
     stop = threading.Event()
+    future = asyncio.get_running_loop().run_in_executor(None, work, stop.is_set)
     try:
-        return await asyncio.to_thread(work, stop.is_set)
-    finally:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
         stop.set()
+        await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()
+        raise
