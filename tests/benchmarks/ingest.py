@@ -280,7 +280,7 @@ def batches(seconds: float) -> dict[str, object]:
 
 def overload(seconds: float) -> dict[str, object]:
     with server("haechi") as at:
-        load, _ = drive(at, 128, seconds, batch_maker(at, 1000))
+        load, _ = drive(at, 64, seconds, batch_maker(at, 1000))
         peak_mb = at.memory_mb()
         check(at, load, "results")
     print(

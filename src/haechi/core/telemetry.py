@@ -37,7 +37,7 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 RETRY_AFTER_S: Final = 1
-_GROUP_ROWS: Final = 5_000
+_GROUP_ROWS: Final = 2_000
 _PROGRESS_STEPS: Final = 20_000
 
 
@@ -111,7 +111,7 @@ class Telemetry:
         *,
         schemas: Sequence[Schema],
         max_queue_rows: int = 200_000,
-        max_queue_bytes: int = 24 * 1024 * 1024,
+        max_queue_bytes: int = 16 * 1024 * 1024,
         linger_s: float = 0.002,
         readers: int = 2,
         synchronous: Literal["FULL", "NORMAL"] = "FULL",

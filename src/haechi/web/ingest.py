@@ -25,7 +25,7 @@ from haechi.errors import AppError, Overloaded
 log = logging.getLogger(__name__)
 
 PATH: Final = "/api/v1/results"
-MAX_READING_BYTES: Final = 8 * 1024 * 1024
+MAX_READING_BYTES: Final = 4 * 1024 * 1024
 """Bodies being read at the same time; one more caller is asked to come back."""
 
 Identify = Callable[[Scope], Awaitable[Principal | None]]
