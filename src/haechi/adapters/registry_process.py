@@ -43,6 +43,7 @@ PUSH_USER: Final = "haechi"
 BCRYPT_ROUNDS: Final = 4
 _PR_SET_PDEATHSIG: Final = 1
 _RESTART_S: Final = 1.0
+_RENEW_S: Final = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class RegistryChildren:
         self._clock = clock
         self._children: dict[Role, asyncio.subprocess.Process] = {}
         self._tasks = Tasks("registry")
-        self._collecting = False
+        self._served: dict[Role, bytes] = {}
         self._closing = False
         self._lock = asyncio.Lock()
         self.push_login = Login(PUSH_USER, Secret(secrets.token_urlsafe(32)))
@@ -114,6 +115,7 @@ class RegistryChildren:
                 failures.append(error)
             keep = functools.partial(self._keep, role)
             self._tasks.forever(f"keep-{role}", keep, retry_s=_RESTART_S)
+        self._tasks.forever("renew", self._renew_forever)
         if failures:
             raise failures[0]
 
@@ -129,12 +131,10 @@ class RegistryChildren:
 
     async def collect_garbage(self, log: OnText) -> None:
         async with self._lock:
-            self._collecting = True
             try:
                 await self._stop("push")
                 await self._collect(log)
             finally:
-                self._collecting = False
                 if not self._closing:
                     await self._spawn("push")
 
@@ -179,6 +179,22 @@ class RegistryChildren:
             async with self._lock:
                 if role not in self._children and not self._closing:
                     await self._spawn(role)
+
+    async def _renew_forever(self) -> None:
+        while True:
+            await self._clock.sleep(_RENEW_S)
+            await self.renew_certificate()
+
+    async def renew_certificate(self) -> bool:
+        """Serve with the newest certificate: a child reads it only when it starts."""
+        tls = await asyncio.to_thread(self._tls)
+        content = await asyncio.to_thread(tls.certificate.read_bytes)
+        stale = [role for role in self._children if self._served.get(role) != content]
+        for role in stale:
+            async with self._lock:
+                await self._stop(role)
+                await self._spawn(role)
+        return bool(stale)
 
     async def _spawn(self, role: Role) -> None:
         await asyncio.to_thread(self._configure, role)
@@ -256,6 +272,7 @@ class RegistryChildren:
 
     def _configure(self, role: Role) -> None:
         tls = self._tls()
+        self._served[role] = tls.certificate.read_bytes()
         read_only = "true" if role == "pull" else "false"
         # No blob cache: it would be wrong after a garbage collection and between the two.
         config = f"""\

@@ -80,6 +80,14 @@ class Site:
         )
         return uploaded.version
 
+    async def replace(self, files: dict, name: str, version: str = "1.0"):
+        async def pieces():
+            yield zip_of(files)
+
+        await self.packages.upload(
+            pieces(), file_name=f"{name}.zip", name=name, version=version, by=SYSTEM, replace=True
+        )
+
     async def build(self, version, *platforms: str, **more):
         operation = await self.builds.build_version(version.id, platforms, **more)
         return await self.operations.wait(operation.id)

@@ -87,6 +87,39 @@ async def test_what_is_deployed_survives_the_deletion_of_its_version(site):
     assert await site.parts.client.manifest("t-used", build.digest) is not None
 
 
+async def test_superseded_images_go_where_deployments_are_asked(site):
+    version = await site.upload({"Dockerfile": "FROM scratch\nCOPY x /x\n", "x": "1"}, "t-old")
+    digests = []
+    for text in ("1", "2", "3"):
+        await site.replace({"Dockerfile": "FROM scratch\nCOPY x /x\n", "x": text}, "t-old")
+        assert (await site.build(version)).state is State.SUCCEEDED
+        digests.append((await site.build_of(version)).digest)
+    assert len(set(digests)) == 3
+
+    async def left():
+        ended = await site.operations.wait((await site.registry.collect()).id)
+        assert ended.state is State.SUCCEEDED, site.log(ended)
+        found = [await site.parts.client.manifest("t-old", digest) for digest in digests]
+        return [manifest is not None for manifest in found]
+
+    assert await left() == [True, True, True]
+
+    async def deployed(tx):
+        return {digests[1]}
+
+    site.registry.on_use_check(deployed)
+    assert await left() == [False, True, True]
+
+
+async def test_a_renewed_certificate_is_taken_up(site, tmp_path):
+    before = children_of(site)
+    assert not await site.parts.process.renew_certificate()
+    (tmp_path / "pki" / "registry.pem").unlink()
+    assert await site.parts.process.renew_certificate()
+    assert not set(before.values()) & set(children_of(site).values())
+    await site.parts.client.ping()
+
+
 async def test_builds_during_a_collection_are_not_lost(site):
     dockerfile = "FROM scratch\nCOPY x /x\n"
     versions = [

@@ -236,7 +236,10 @@ class SiteRegistry:
     async def _wanted(self) -> tuple[set[str], set[tuple[str, str]], set[tuple[str, str]]]:
         """(digests to keep, (repository, tag) to keep, (repository, digest) of deleted builds)."""
         async with self._db.read() as tx:
-            digests = {digest for _, digest in await store.manifests(tx, deleted=False)}
+            known = await store.manifests(tx, deleted=False)
+            # Without anybody to ask what is deployed, an older build of a version may be.
+            living = await store.current_manifests(tx) if self._in_use else known
+            digests = {digest for _, digest in living}
             for check in self._in_use:
                 digests |= await check(tx)
             tags = await store.living_tags(tx) | await store.active_tags(tx)
@@ -244,7 +247,7 @@ class SiteRegistry:
                 (base_store.REPOSITORY, base_store.tag_of(entry.target))
                 for entry in await store.base_images(tx)
             }
-            doomed = await store.manifests(tx, deleted=True)
+            doomed = await store.manifests(tx, deleted=True) | known
         return digests, tags, doomed
 
     async def _collect(self, run: Run) -> None:

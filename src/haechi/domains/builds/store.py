@@ -189,6 +189,22 @@ async def manifests(tx: AsyncSession, *, deleted: bool) -> set[tuple[str, str]]:
     return {(repository, digest) for repository, digest in await tx.execute(query)}
 
 
+async def current_manifests(tx: AsyncSession) -> set[tuple[str, str]]:
+    """(repository, digest) of the newest successful build of each version and platform."""
+    query = (
+        sa.select(BuildRow.version_id, BuildRow.platform, BuildRow.repository, BuildRow.digest)
+        .where(BuildRow.deleted.is_(False), BuildRow.state == BuildState.SUCCEEDED.value)
+        .order_by(BuildRow.created_at, BuildRow.id)
+    )
+    newest = {(row[0], row[1]): (row[2], row[3]) for row in await tx.execute(query)}
+    # A build that takes over an image has its digest before it has ended.
+    active = sa.select(BuildRow.repository, BuildRow.digest).where(
+        BuildRow.state.in_(ACTIVE), BuildRow.digest != ""
+    )
+    going_on = {(repository, digest) for repository, digest in await tx.execute(active)}
+    return {*newest.values(), *going_on}
+
+
 async def living_tags(tx: AsyncSession) -> set[tuple[str, str]]:
     """(repository, tag) of versions that have an image and are not deleted."""
     query = sa.select(BuildRow.repository, BuildRow.version).where(
