@@ -125,6 +125,36 @@ class MetricsSettings(_Section):
     """One-hour rollups are kept for so long."""
 
 
+class CollaborationSettings(_Section):
+    weather_confidence: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The environment AI's readings below this confidence switch nothing."""
+    weather_dwell_s: Annotated[float, Field(ge=0)] = 10
+    """A new weather class must hold for so long before AIs are switched."""
+    weather_minimum_stay_s: Annotated[float, Field(ge=0)] = 60
+    """After a switch, or an attempt that failed, the AI stays for at least so long."""
+
+
+class InteropSettings(_Section):
+    listen: list[str] = []
+    """HOST:PORT of extra plain-HTTP listeners for programs of the older system; empty: off."""
+    allow: list[str] = []
+    """Networks whose callers the extra listeners serve; all others are refused."""
+    require_token: bool = False
+    """Callers of the extra listeners must show a token."""
+    vms_url: str = ""
+    """Base URL of an external VMS that is asked for unknown ids; empty: none."""
+    timezone: str = "Asia/Seoul"
+    """Zone of historic times that name none."""
+    wait_s: Annotated[float, Field(ge=0)] = 0
+    """A long call is answered after so long at the latest; 0: when it is done."""
+    strict: bool = False
+    """Refuse fields that the old interface does not know."""
+    inbox: Path | None = None
+    """Folder where zips may be laid for the next upload call; empty: `inbox` in the data folder."""
+    rate_per_s: Annotated[float, Field(gt=0)] = 200
+    """Calls a second that one address may make on the extra listeners."""
+
+
 class OperationsSettings(_Section):
     retention_days: Annotated[float, Field(gt=0)] = 90
     """Ended operations and their logs are kept for so long."""
@@ -154,6 +184,8 @@ class Settings(_Section):
     builds: BuildsSettings = BuildsSettings()
     results: ResultsSettings = ResultsSettings()
     metrics: MetricsSettings = MetricsSettings()
+    collaboration: CollaborationSettings = CollaborationSettings()
+    interop: InteropSettings = InteropSettings()
     operations: OperationsSettings = OperationsSettings()
     auth: AuthSettings = AuthSettings()
     log: LogSettings = LogSettings()
@@ -174,6 +206,13 @@ DASHBOARD_KEYS: Final = frozenset(
         "metrics.raw_hours",
         "metrics.minute_days",
         "metrics.hour_days",
+        "collaboration.weather_confidence",
+        "collaboration.weather_dwell_s",
+        "collaboration.weather_minimum_stay_s",
+        "interop.vms_url",
+        "interop.timezone",
+        "interop.wait_s",
+        "interop.strict",
         "operations.retention_days",
     }
 )
