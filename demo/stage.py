@@ -75,10 +75,12 @@ class Site:
     ports: Ports = field(default_factory=Ports)
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     say: Say = print
+    plans: tuple[DevicePlan, ...] = DEVICES
     devices: dict[str, str] = field(default_factory=dict)
     cameras: dict[str, str] = field(default_factory=dict)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    _slices: dict[str, slices.Slice] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -99,6 +101,11 @@ class Site:
     async def start_server(self) -> None:
         shutil.rmtree(self.data_dir, ignore_errors=True)
         self.data_dir.mkdir(parents=True)
+        await self.serve()
+        await self.api.log_in("admin", self.password)
+
+    async def serve(self) -> None:
+        """Start `haechi serve`, or start it again."""
         self.say("server: starting")
         await self._spawn(
             "server",
@@ -112,8 +119,7 @@ class Site:
                 **_build_environment(),
             },
         )
-        await self._until("the server answers", self._server_answers, within_s=30)
-        await self.api.log_in("admin", self.password)
+        await self._until("the server answers", self._server_answers, within_s=60)
 
     async def _server_answers(self) -> bool:
         process = self._processes["server"]
@@ -127,15 +133,16 @@ class Site:
         return True
 
     async def start_cameras(self) -> CameraSite:
-        self.say("cameras: starting four of them")
-        return await self._stack.enter_async_context(simulated_cameras())
+        names = [name for plan in self.plans for name in plan.cameras]
+        self.say(f"cameras: {', '.join(names)}")
+        return await self._stack.enter_async_context(simulated_cameras(*names))
 
     async def furnish(self, cameras: CameraSite) -> None:
         """What an operator enters: site, devices, cameras, neighbours, base image."""
         await self.api.call(
             "PATCH", "/site", json={"name": "해치 데모 현장"}, headers={"If-Match": "*"}
         )
-        for plan in DEVICES:
+        for plan in self.plans:
             made = await self.api.post(
                 "/devices",
                 {"name": plan.name, "description": plan.description, "supports_analysis": True},
@@ -151,6 +158,8 @@ class Site:
                 }
                 self.cameras[name] = (await self.api.post("/cameras", entered))["id"]
         for one, other in NEIGHBOURS:
+            if not {one, other} <= self.cameras.keys():
+                continue
             await self.api.post(
                 "/links", {"camera_a": self.cameras[one], "camera_b": self.cameras[other]}
             )
@@ -160,7 +169,7 @@ class Site:
 
     async def start_agents(self) -> None:
         """Enrol each device as an operator does it: a one-time token, then the agent."""
-        for plan in DEVICES:
+        for plan in self.plans:
             self.say(f"device {plan.name}: {plan.cpus:g} cores, {plan.memory_bytes // GIB} GiB")
             made = slices.create(plan.name, plan.cpus, plan.memory_bytes)
             self._stack.callback(slices.remove, made)
@@ -174,15 +183,26 @@ class Site:
                 f"--ca-fingerprint={invitation['ca_fingerprint']}",
                 f"--data-dir={folder}",
             )
-            await self._spawn(
-                plan.name,
-                "agent",
-                "run",
-                f"--data-dir={folder}",
-                f"--cgroup={made.name}",
-                environment=_go2rtc(),
-            )
+            self._slices[plan.name] = made
+            await self.run_agent(plan.name)
         await self._until("all devices are connected", self._all_connected, within_s=30)
+
+    async def run_agent(self, name: str) -> None:
+        """Start a device's agent, or start it again."""
+        await self._spawn(
+            name,
+            "agent",
+            "run",
+            f"--data-dir={self.data_dir / name}",
+            f"--cgroup={self._slices[name].name}",
+            environment=_go2rtc(),
+        )
+
+    async def kill(self, name: str) -> None:
+        """`kill -9` of the server or of a device's agent."""
+        process = self._processes[name]
+        process.kill()
+        await process.wait()
 
     async def _all_connected(self) -> bool:
         found = await self.api.all("/devices")

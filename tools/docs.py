@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from haechi.app import describe_api
 
 from haechi import settings
+from haechi.app import describe_api
 from haechi.cli.main import main as cli
 from haechi.errors import catalogue
 

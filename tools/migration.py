@@ -4,6 +4,7 @@ python tools/migration.py what_it_does
 """
 
 import asyncio
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -32,6 +33,9 @@ def _revision(connection: sa.Connection, message: str) -> None:
     made.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     number = len(list((migrations.FOLDER / "versions").glob("0*.py"))) + 1
     command.revision(made, message, autogenerate=True, rev_id=f"{number:04}")
+    ruff = [sys.executable, "-m", "ruff"]
+    for action in (["format", "-q"], ["check", "--fix", "-q"]):
+        subprocess.run([*ruff, *action, migrations.FOLDER / "versions"], check=True, timeout=60)
 
 
 async def check() -> None:

@@ -1,5 +1,6 @@
 """`haechi media`: the video process of a device; the agent starts it."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -13,10 +14,14 @@ import click
     help="Folder of its state and control socket.",
 )
 @click.option(
-    "--rtsp-listen", default="", help="HOST:PORT to re-stream on [default: any free port]."
+    "--backend",
+    type=click.Choice(["auto", "go2rtc", "pyav"]),
+    default="auto",
+    show_default=True,
+    help="What relays the streams.",
 )
-def media(data_dir: Path, rtsp_listen: str) -> None:
+def media(data_dir: Path, backend: str) -> None:
     """Hold this device's cameras and re-stream them (started by the agent)."""
     from haechi.media.main import run
 
-    run(data_dir, rtsp_listen)
+    sys.exit(run(data_dir, backend))

@@ -159,7 +159,7 @@ class Idempotency:
             )
 
 
-def _may_keep(start: dict[str, Any]) -> bool:
+def _may_keep(start: Message) -> bool:
     """A failure of ours, or a refusal that may change, can be tried again; answers that hold a
     secret say `no-store` themselves and are kept nowhere.
     """

@@ -88,7 +88,7 @@ def test_a_heartbeat_is_an_empty_row(client, capsys):
         ),
         ("three numbers", {"objects": [{"class": "a", "class_prob": 0.5, "box": [0, 0, 1]}]}),
         ("no class", {"objects": [{"class_prob": 0.5, "box": [0, 0, 1, 1]}]}),
-        ("naive time", {"captured_at": datetime(2026, 1, 1)}),  # noqa: DTZ001
+        ("naive time", {"captured_at": datetime(2026, 1, 1)}),
         ("nested attributes", {"attributes": {"a": {"b": 1}}}),
         ("infinite attribute", {"attributes": {"a": float("inf")}}),
         ("long attributes", {"attributes": {"a": "x" * 5000}}),
