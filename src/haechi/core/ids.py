@@ -19,6 +19,7 @@ KINDS: Final = {
     "deployment": "dep",
     "assignment": "asg",
     "event": "evt",
+    "decision": "dec",
     "operation": "op",
     "user": "usr",
     "token": "tok",
