@@ -59,7 +59,8 @@ class ApiError(click.ClickException):
             return
         code = self.problem.get("code", "")
         click.secho(f"✗ {self.message}", fg="red", err=True)
-        for item in self.problem.get("data", {}).get("problems", []):
+        problems = self.problem.get("data", {}).get("problems", [])
+        for item in problems if len(problems) > 1 else []:
             where = f"{item['path']}: " if item.get("path") else ""
             click.echo(f"  - {where}{item.get('detail', item)}", err=True)
         if self.problem.get("remedy"):

@@ -6,7 +6,7 @@ Knows no domain: `haechi.app` hands the routers in. Requests pass: request id â†
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -67,8 +67,33 @@ def _problem(connection: Any, error: AppError) -> dict[str, Any]:
     return error.problem(language(connection))
 
 
+_PROBLEM_SCHEMA: Final = {
+    "title": "Problem",
+    "description": "RFC 9457 problem document: the one shape of every refusal and failure.",
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "remedy", "data", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "`domain.reason`; see the error reference."},
+        "detail": {"type": "string"},
+        "remedy": {"type": "string"},
+        "data": {"type": "object", "additionalProperties": True},
+        "request_id": {"type": "string"},
+        "operation_id": {"type": "string"},
+    },
+}
+_PROBLEM_RESPONSE: Final = {
+    "description": "Refused or failed.",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
+
 class _Api(FastAPI):
-    """Its OpenAPI document says of each route who may call it (`x-access`)."""
+    """Its OpenAPI document says of each route who may call it (`x-access`), and that whatever is
+    not a success is a problem document.
+    """
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -79,6 +104,12 @@ class _Api(FastAPI):
                     operation = document["paths"].get(route.path_format, {}).get(method.lower())
                     if operation is not None:
                         operation["x-access"] = access.describe() if access else "refused"
+                        operation["responses"].pop("422", None)
+                        operation["responses"]["default"] = _PROBLEM_RESPONSE
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            schemas["Problem"] = _PROBLEM_SCHEMA
         return super().openapi()
 
 
