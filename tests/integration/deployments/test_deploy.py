@@ -406,3 +406,57 @@ async def test_errors_have_both_languages(world):
     for kind in kinds:
         if kind.__module__ == model.__name__:
             assert kind.detail.ko != kind.detail.en
+
+
+async def test_the_word_of_an_agent_that_has_not_looked_yet_does_not_count(world):
+    """Seen: just after its start an agent lists what it has not looked at as absent."""
+    from haechi.protocol.desired import ContainerStatus, ObservedState
+
+    await world.deploy("1")
+    one = await world.check_one("1")
+    world.devices.connected.clear()
+    operation = await world.deployments.remove_deployment(one.id, by=SYSTEM)
+    await world.operations.wait(operation.id)
+    revision = await world.devices.push("dev-a")
+    absent = [ContainerStatus(one.id, "absent")]
+
+    async def state():
+        return (await world.deployments.book.get(one.id)).state
+
+    world.devices.report("dev-a", ObservedState(revision - 1, absent))
+    world.devices.report("dev-a", ObservedState(revision, [ContainerStatus(one.id, "running")]))
+    await eventually(lambda: not world.deployments.is_comparing)
+    assert await state() == "stopping"
+    world.devices.report("dev-a", ObservedState(revision, absent))
+
+    async def gone():
+        return await state() == "gone"
+
+    await eventually(gone)
+
+
+async def test_a_stray_container_is_sent_away_again(world):
+    from datetime import timedelta
+
+    from haechi.domains.deployments import store
+    from haechi.protocol.desired import ContainerStatus, ObservedState
+
+    await world.deploy("1")
+    first = await world.check_one("1")
+    await world.deploy("2")
+    gone = await world.deployments.book.get(first.id)
+    assert gone.state == "gone"
+    running = [ContainerStatus(first.id, "running")]
+    world.devices.report("dev-a", ObservedState(1, running))  # a word from before its removal
+    await eventually(lambda: not world.deployments.is_comparing)
+    assert (await world.deployments.book.get(first.id)).state == "gone"
+    async with world.db.write() as tx:
+        await store.change_deployments(
+            tx, [first.id], ended_at=gone.ended_at - timedelta(minutes=1)
+        )
+    world.devices.report("dev-a", ObservedState(2, running))
+
+    async def stopping():
+        return (await world.deployments.book.get(first.id)).state == "stopping"
+
+    await eventually(stopping)

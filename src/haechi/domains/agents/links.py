@@ -9,8 +9,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from haechi.core.bus import Bus
 from haechi.core.clock import Clock, to_ms, to_text
 from haechi.core.db import Database
@@ -294,7 +292,12 @@ class Links:
         self._note_streams(link.device_id, frame.state)
         for handler in self.state_handlers:
             handler(link.device_id, frame.state, before)
-        if before is None or msgspec.msgpack.encode(before) != msgspec.msgpack.encode(frame.state):
+        now = frame.state
+        if before is None or (before.revision, before.media.running, before.addresses) != (
+            now.revision,
+            now.media.running,
+            now.addresses,
+        ):
             self._announce(record)
 
     def _note_streams(self, device_id: str, state: ObservedState) -> None:

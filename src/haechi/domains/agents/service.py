@@ -107,8 +107,8 @@ class Agents:
             await self._directory.note_enrolment(tx, device_id, "pending")
         server = self._address()
         command = (
-            f"haechi agent enrol --server {server} --token {token.secret.reveal()} "
-            f"--ca-fingerprint {self._ca_fingerprint}"
+            f"HAECHI_ENROL_TOKEN={token.secret.reveal()} haechi agent enrol --server {server} "
+            f"--ca-fingerprint {self._ca_fingerprint} --data-dir /var/lib/haechi-agent"
         )
         return Enrolment(
             device_id=device_id,

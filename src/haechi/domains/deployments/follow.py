@@ -1,6 +1,7 @@
 """Follows what devices report and what happens to cameras, and draws the consequences."""
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from haechi.core.tasks import Tasks
 from haechi.domains.deployments import store
@@ -11,6 +12,10 @@ from haechi.domains.deployments.sections import Sections
 from haechi.errors import NotFound
 from haechi.protocol.desired import ObservedState
 
+STRAY: Final = timedelta(seconds=15)
+"""A container may be reported for a moment after its removal."""
+AGAIN_S: Final = 30.0
+
 
 class Follow:
     def __init__(self, context: Context, replace: Replace, sections: Sections) -> None:
@@ -18,9 +23,16 @@ class Follow:
         self._db = context.db
         self._replace = replace
         self._sections = sections
+        self._comparing = 0
+        self._compared: dict[str, tuple[set[str], int, float]] = {}
         self._tasks = Tasks("deployments")
         context.devices.on_state(self._on_state)
         context.bus.on("states", self._on_change)
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether a report is still being looked at."""
+        return self._comparing > 0
 
     async def close(self) -> None:
         await self._tasks.close()
@@ -45,9 +57,6 @@ class Follow:
                         "restarts": one.restarts,
                     },
                 )
-        absent = {one.deployment_id for one in state.deployments if one.state == "absent"}
-        listed = {one.deployment_id for one in state.deployments}
-        _ = self._tasks.spawn("gone", self._note_gone(device_id, absent, listed, state.revision))
         moved = (
             before is None
             or before.media.rtsp_port != state.media.rtsp_port
@@ -56,22 +65,40 @@ class Follow:
         if moved:
             for consumer in self._sections.consumers_of(device_id):
                 self._c.devices.changed(consumer)
+        there = {one.deployment_id for one in state.deployments if one.state != "absent"}
+        now_s = self._c.clock.monotonic()
+        last = self._compared.get(device_id)
+        if last is not None and last[:2] == (there, state.revision) and now_s < last[2] + AGAIN_S:
+            return  # counters moved, no container came or went
+        self._compared[device_id] = (there, state.revision, now_s)
+        self._comparing += 1
+        _ = self._tasks.spawn("compare", self._compare(device_id, there, state.revision))
 
-    async def _note_gone(
-        self, device_id: str, absent: set[str], listed: set[str], revision: int
-    ) -> None:
-        """What should stop and is not there any more, is gone."""
+    async def _compare(self, device_id: str, there: set[str], revision: int) -> None:
+        """What should stop and is not there any more, is gone; what counted as gone and is there
+        after all, must stop. An agent that has not taken up the newest desired state yet may not
+        have looked either: its word does not count.
+        """
+        try:
+            await self._compare_now(device_id, there, revision)
+        finally:
+            self._comparing -= 1
+
+    async def _compare_now(self, device_id: str, there: set[str], revision: int) -> None:
         async with self._db.read() as tx:
             going = await store.on_device(tx, device_id, states=[DeploymentState.STOPPING])
-        if not going:
-            return
-        current = await self._c.devices.push(device_id)
-        gone = [
-            one
-            for one in going
-            if one.id in absent or (one.id not in listed and revision >= current)
-        ]
-        if gone:
+            strays = [
+                one
+                for one in await store.deployments(tx, there)
+                if one.state == DeploymentState.GONE
+                and one.device_id == device_id
+                and one.ended_at is not None
+                and self._c.clock.now() - one.ended_at > STRAY
+            ]
+        if strays:
+            await self._c.set_state(strays, DeploymentState.STOPPING)
+        gone = [one for one in going if one.id not in there]
+        if gone and revision >= await self._c.devices.push(device_id):
             await self._c.set_state(gone, DeploymentState.GONE)
 
     def _on_change(self, _topic: str, data: Any) -> None:

@@ -38,7 +38,8 @@ class Proof:
             return self._failed(status.error or f"exited{code}")
         # A container that restarted before the first look has restarts > 0 as well.
         if status.restarts > 0 or status.state == "restarting":
-            return self._failed(status.error or f"restarted, exit {status.exit_code}")
+            code = "" if status.exit_code is None else f", exit {status.exit_code}"
+            return self._failed(status.error or f"restarted{code}")
         if status.state == "running":
             if self.up_since_s is None:
                 self.up_since_s = now_s

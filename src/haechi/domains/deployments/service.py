@@ -53,6 +53,11 @@ class Deployments:
         await self._follow.close()
         await self.assignments.close()
 
+    @property
+    def is_comparing(self) -> bool:
+        """Whether a device's report is still being looked at."""
+        return self._follow.is_comparing
+
     # --- long work
 
     async def deploy_package(
