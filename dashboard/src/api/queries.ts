@@ -154,8 +154,22 @@ export async function readSamples(
       },
     }),
   );
-  return (got as { items: Sample[] }).items;
+  return got.items;
 }
+
+/** Mean CPU of a device around a moment: what a deployment changed. */
+export const useBeforeAfter = (device_id: string, at: string | null) =>
+  useQuery({
+    queryKey: ["before-after", device_id, at],
+    enabled: at !== null,
+    refetchInterval: 10_000,
+    queryFn: () =>
+      body(
+        http.GET("/api/v1/metrics/before-after", {
+          params: { query: { device_id, at: at ?? "", before_s: 60, after_s: 60 } },
+        }),
+      ),
+  });
 
 export const useUsers = () =>
   useQuery({

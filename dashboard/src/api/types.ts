@@ -54,21 +54,18 @@ export type Seen = {
   track?: string | number | null;
 };
 
-/** One second of a device (CONTRACTS 4); rolled-up rows leave out what has no mean. */
-export type Sample = {
-  at: string;
-  cpu_ratio: number;
-  memory_used_bytes: number;
-  memory_total_bytes: number;
-  disk_free_bytes?: number | null;
+/**
+ * A device at one instant. Stored steps have more than the live sample of the stream; the charts
+ * take what both have.
+ */
+export type Sample = Pick<
+  S["SampleOut"],
+  "at" | "cpu_ratio" | "memory_used_bytes" | "memory_total_bytes"
+> & {
   temperature_c?: number | null;
-  net?: { wifi_dbm?: number | null; loss_ratio?: number | null; rtt_ms?: number | null } | null;
   containers?: ContainerSample[] | null;
 };
-export type ContainerSample = {
-  deployment_id: string;
-  cpu_ratio: number;
-  memory_bytes: number;
-  restarts?: number;
-  frame_lag_ms?: number | null;
-};
+type ContainerSample = Pick<
+  S["ContainerSampleOut"],
+  "deployment_id" | "cpu_ratio" | "memory_bytes"
+> & { frame_lag_ms?: number | null };

@@ -7,11 +7,12 @@ import { useTopic } from "./react";
 
 const NONE: Point[] = [];
 
-export function useLivePoints(device_id: string, window_s: number) {
+export function useLivePoints(device_id: string, window_s: number, enabled = true) {
   const queries = useQueryClient();
   const key = ["samples", device_id, "live", window_s];
   const query = useQuery({
     queryKey: key,
+    enabled,
     staleTime: Number.POSITIVE_INFINITY, // kept current by the stream; a gap invalidates it
     gcTime: 60_000,
     queryFn: async () => {
@@ -25,7 +26,7 @@ export function useLivePoints(device_id: string, window_s: number) {
       return toPoints(rows, window_s);
     },
   });
-  useTopic(`samples:${device_id}`, (message) => {
+  useTopic(enabled ? `samples:${device_id}` : null, (message) => {
     const point = toPoint(message.data as Sample);
     if (!point) return;
     queries.setQueryData<Point[]>(key, (points) => addPoint(points ?? NONE, point, window_s));

@@ -18,11 +18,14 @@ const BOX_LIFE_MS = 3000;
 export function Still({
   camera_id,
   name,
+  available,
   className,
   big,
 }: {
   camera_id: string;
   name: string;
+  /** Whether anybody can take a picture: its device is connected. */
+  available: boolean;
   className?: string;
   big?: boolean;
 }) {
@@ -34,7 +37,7 @@ export function Still({
   const visible = useVisible(frame);
 
   useEffect(() => {
-    if (!visible) return;
+    if (!visible || !available) return;
     let ended = false;
     let timer = 0;
     const next = () => {
@@ -63,7 +66,7 @@ export function Still({
       ended = true;
       window.clearTimeout(timer);
     };
-  }, [camera_id, visible]);
+  }, [camera_id, visible, available]);
 
   return (
     <div
@@ -78,9 +81,9 @@ export function Still({
         className={cx("absolute inset-0", missing && "opacity-35")}
       />
       <Boxes camera_id={camera_id} big={big ?? false} />
-      {missing && (
+      {(missing || !available) && (
         <p className="absolute inset-0 grid place-items-center bg-black/40 p-2 text-center text-sm text-white">
-          {t("camera.noStill")}
+          {t(available ? "camera.noStill" : "camera.noDevice")}
         </p>
       )}
     </div>

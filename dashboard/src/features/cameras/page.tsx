@@ -79,7 +79,11 @@ function Content({ camera }: { camera: Camera }) {
     >
       <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,1fr)_22rem]">
         <Panel flush className="overflow-hidden">
-          <Still camera_id={camera.id} name={camera.name} big className="max-h-[62vh]" />
+          <Still
+            camera_id={camera.id}
+            name={camera.name}
+            available={home?.state === "ok"}
+            big className="max-h-[62vh]" />
         </Panel>
         <Panel title={t("device.facts")}>
           <Facts

@@ -8,7 +8,15 @@ import { useTopic } from "@/stream/react";
 import { Mark, toneOf } from "@/ui/status";
 import { Still } from "@/ui/still";
 
-export function CameraTile({ camera, watched }: { camera: Camera; watched: Deployment[] }) {
+export function CameraTile({
+  camera,
+  watched,
+  available,
+}: {
+  camera: Camera;
+  watched: Deployment[];
+  available: boolean;
+}) {
   const t = useT();
   const [seen, setSeen] = useState<Seen[] | null>(null);
   useTopic(`results:${camera.id}`, (message) => setSeen(seenOf(message.data)));
@@ -19,7 +27,7 @@ export function CameraTile({ camera, watched }: { camera: Camera; watched: Deplo
       params={{ id: camera.id }}
       className="group flex min-w-0 flex-col bg-panel focus-visible:z-1"
     >
-      <Still camera_id={camera.id} name={camera.name} />
+      <Still camera_id={camera.id} name={camera.name} available={available} />
       <div className="flex items-center gap-2 px-2.5 py-1.5">
         <Mark tone={toneOf(camera.state)} />
         <span className="truncate font-medium group-hover:underline">{camera.name}</span>

@@ -1,6 +1,6 @@
 /** CPU, memory and containers of a device over time; deployments are drawn as lines. */
 import { useMemo, useState } from "react";
-import { useDeploymentHistory } from "@/api/queries";
+import { useBeforeAfter, useDeploymentHistory } from "@/api/queries";
 import type { Deployment } from "@/api/types";
 import { bytes, percent } from "@/format/quantity";
 import { columns, deploymentMarks, type Point } from "@/format/series";
@@ -94,6 +94,7 @@ export function DeviceCharts({ device_id }: { device_id: string }) {
                 { name: t("metric.memory"), color: "#6ea8fe" },
               ]}
             />
+            <BeforeAfter device_id={device_id} deployments={deployments} />
           </div>
           {running.length > 0 && (
             <>
@@ -126,6 +127,24 @@ export function DeviceCharts({ device_id }: { device_id: string }) {
         </div>
       )}
     </Panel>
+  );
+}
+
+/** What the newest deployment changed: the mean of the minute before and after it was proven. */
+function BeforeAfter({ device_id, deployments }: { device_id: string; deployments: Deployment[] }) {
+  const t = useT();
+  const newest = deployments
+    .filter((each) => each.started_at !== null)
+    .sort((a, b) => (b.started_at ?? "").localeCompare(a.started_at ?? ""))[0];
+  const { data } = useBeforeAfter(device_id, newest?.started_at ?? null);
+  if (!newest || !data || data.before === null || data.after === null) return null;
+  return (
+    <p className="mt-1 px-1 text-xs text-muted">
+      {t("chart.beforeAfter", { name: `${newest.package_name}:${newest.version}` })}{" "}
+      <b className="text-text tabular-nums">
+        {percent(data.before, 1)} → {percent(data.after, 1)}
+      </b>
+    </p>
   );
 }
 

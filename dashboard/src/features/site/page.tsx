@@ -159,7 +159,7 @@ function RunningPanel() {
 
 function DeviceRow({ device, deployments }: { device: Device; deployments: Deployment[] }) {
   const t = useT();
-  const { points } = useLivePoints(device.id, 60);
+  const { points } = useLivePoints(device.id, 60, device.state !== "new");
   const last = points.at(-1);
   const mine = deployments.filter((each) => each.device_id === device.id);
   const shown = useMemo(
@@ -229,6 +229,7 @@ function columnsFor(count: number): string {
 }
 
 function CameraGrid({ cameras }: { cameras: Camera[] }) {
+  const devices = useDevices().data;
   const assignments = useAssignments().data;
   const deployments = useDeployments().data;
   return (
@@ -237,6 +238,7 @@ function CameraGrid({ cameras }: { cameras: Camera[] }) {
         <CameraTile
           key={camera.id}
           camera={camera}
+          available={devices?.find((each) => each.id === camera.device_id)?.state === "ok"}
           watched={(assignments ?? [])
             .filter((each) => each.camera_id === camera.id)
             .flatMap((each) => deployments?.find((one) => one.id === each.deployment_id) ?? [])}
