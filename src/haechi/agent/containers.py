@@ -39,6 +39,7 @@ _STATES: Final[dict[str, ContainerState]] = {
     "exited": "exited",
     "dead": "failed",
 }
+LOCATE_S: Final = 0.5
 EVENT_RETRY_S: Final = (0.5, 10.0)
 _WATCHED_EVENTS: Final = {"start", "die", "oom", "destroy", "stop", "kill", "restart", "create"}
 
@@ -70,6 +71,7 @@ class Containers:
         self._camera_url = camera_url
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._searched: dict[str, float] = {}
+        self._locating = asyncio.Lock()
         self.gateway = ""
         self.reachable = False
         self.on_gateway: Callable[[], None] = lambda: None
@@ -114,14 +116,18 @@ class Containers:
 
     async def locate(self, address: str) -> None:
         """Somebody at this address wants in: look again, though not for every knock."""
-        now = asyncio.get_running_loop().time()
-        if now - self._searched.get(address, -10.0) < 1.0 or len(self._searched) > 1000:
-            return
-        self._searched[address] = now
-        try:
-            await self.look_at_all()
-        except AppError as error:
-            log.warning("cannot tell whose address %s is: %s", address, error)
+        async with self._locating:
+            now = asyncio.get_running_loop().time()
+            known = self._deployments.by_address(address) is not None
+            if known or now - self._searched.get(address, -LOCATE_S) < LOCATE_S:
+                return
+            if len(self._searched) > 1000:
+                self._searched.clear()
+            self._searched[address] = now
+            try:
+                await self.look_at_all()
+            except AppError as error:
+                log.warning("cannot tell whose address %s is: %s", address, error)
 
     async def _id_of(self, deployment_id: str) -> str:
         labels = [f"{LABEL_DEVICE}={self._device_id}", f"{LABEL_DEPLOYMENT}={deployment_id}"]

@@ -210,8 +210,8 @@ class Agent:
         await self._fill_board()
 
     async def _fill_board(self) -> None:
-        if await self.board.put(self._assignments(), self.media.url_of):
-            self.link.report_state()
+        _ = await self.board.put(self._assignments(), self.media.url_of)
+        self.link.report_state()
 
     def _assignments(self) -> list[Assignment]:
         """Of the desired state; and what `container.start` told of deployments it has not yet."""

@@ -48,7 +48,8 @@ RESTART_S: Final = (0.5, 30.0)
 # The child ends with its parent, also when that is killed: a second media on the same folder
 # would pull every camera twice.
 _CHILD: Final = (
-    "import ctypes, os, signal, sys; from pathlib import Path; "
+    "import ctypes, logging, os, signal, sys; from pathlib import Path; "
+    "logging.basicConfig(level='INFO', format='%(asctime)s %(levelname)s %(name)s: %(message)s'); "
     "ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
     "os.getppid() == int(sys.argv[2]) or sys.exit(0); "
     "from haechi.media.main import run; run(Path(sys.argv[1]), '')"
@@ -69,6 +70,7 @@ class MediaKeeper:
         self._exports: list[MediaPath] = []
         self._used: dict[str, MediaPath] = {}
         self._told: MediaDesired | None = None
+        self._urls: dict[str, str] = {}
         self._wanted = asyncio.Event()
         self._tell = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -100,6 +102,8 @@ class MediaKeeper:
                 self._path(deployment.id, camera_id, self._stream_of(deployment))
         if live:
             self._tokens = {key: path.token for key, path in self._used.items()}
+            used = set(self._tokens.values())
+            self._urls = {token: url for token, url in self._urls.items() if token in used}
         if len(self._tokens) != known or live:
             write_json(self._home.paths_file, self._tokens)
         if self._cameras or self._used or self._exports:
@@ -122,12 +126,16 @@ class MediaKeeper:
         return "main"
 
     def url_of(self, assignment: Assignment) -> str:
-        """Where the AI opens the camera of an assignment; "" while media cannot serve it."""
+        """Where the AI opens the camera of an assignment; "" until media can serve it."""
         key = f"{assignment.deployment_id}/{assignment.camera_id}/{assignment.stream}"
         path = self._used.get(key)
-        if path is None or not self.gateway or not self._is_told(path):
+        if path is None or not self.gateway:
             return ""
-        return path_url(self.state, path, self.gateway)
+        url = path_url(self.state, path, self.gateway) if self._is_told(path) else ""
+        if url:
+            self._urls[path.token] = url
+        # While media is being restarted an AI keeps its camera: it will be at the same address.
+        return url or self._urls.get(path.token, "")
 
     async def camera_url(self, deployment: Deployment) -> str:
         """As HAECHI_CAMERA_URL; waits a while for media. Raises MediaAway."""
@@ -282,6 +290,7 @@ class MediaKeeper:
 
     def set_gateway(self, gateway: str) -> None:
         self.gateway = gateway
+        self._urls.clear()
         self._tell.set()
 
     # -- asking -------------------------------------------------------------------------------
@@ -295,7 +304,10 @@ class MediaKeeper:
             code, detail = _error_of(body)
             raise CameraFailed(camera_id=asked.camera_id, error=code, detail=detail)
         captured = headers.get(CAPTURED_HEADER.lower(), "0")
-        return Still(jpeg=body, captured_ms=int(captured), width=asked.width or 0)
+        width, _, height = headers.get("x-size", "0x0").partition("x")
+        return Still(
+            jpeg=body, captured_ms=int(captured), width=int(width or 0), height=int(height or 0)
+        )
 
     async def _call(
         self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = CALL_S
