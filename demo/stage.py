@@ -198,6 +198,9 @@ class Site:
             environment=_go2rtc(),
         )
 
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
     async def kill(self, name: str) -> None:
         """`kill -9` of the server or of a device's agent."""
         process = self._processes[name]

@@ -23,6 +23,7 @@ from haechi.adapters.docker_api import DockerApi
 from haechi.adapters.engine_agent import AgentEngine
 from haechi.adapters.registry_process import hash_password
 from haechi.adapters.registry_setup import make_registry
+from haechi.core import memory
 from haechi.core.bus import Bus
 from haechi.core.clock import Clock, SystemClock, to_ms
 from haechi.core.db import Database, ProcessLock
@@ -56,6 +57,10 @@ from haechi.domains.deployments.neighbours import (
 from haechi.domains.deployments.service import Deployments
 from haechi.domains.inventory import Inventory
 from haechi.domains.inventory import api as inventory_api
+from haechi.domains.metrics import Metrics, figures
+from haechi.domains.metrics import api as metrics_api
+from haechi.domains.metrics.exposition import Exposition
+from haechi.domains.metrics.schema import SCHEMA as METRICS_SCHEMA
 from haechi.domains.packages import Packages
 from haechi.domains.packages import api as packages_api
 from haechi.domains.results import Results
@@ -256,7 +261,7 @@ class Haechi:
         s = self.settings
         self.telemetry = Telemetry(
             s.server.data_dir / "telemetry.db",
-            schemas=[RESULTS_SCHEMA],
+            schemas=[RESULTS_SCHEMA, METRICS_SCHEMA],
             max_queue_rows=s.results.max_queue_rows,
         )
         self.results = Results(
@@ -270,6 +275,26 @@ class Haechi:
             retention_days=s.results.retention_days,
         )
         self.agents.on_results(self.results.ingest_from_agent)
+        self.metrics = Metrics(
+            telemetry=self.telemetry,
+            bus=self.bus,
+            clock=self.clock,
+            stamps=self.agents.stamp,
+            raw_hours=s.metrics.raw_hours,
+            minute_days=s.metrics.minute_days,
+            hour_days=s.metrics.hour_days,
+        )
+        self.agents.on_samples(self.metrics.ingest)
+        self.exposition = Exposition()
+        figures.register(
+            self.exposition, metrics=self.metrics, telemetry=self.telemetry, clock=self.clock
+        )
+        self.exposition.counter(
+            "haechi_results_stored",
+            "Results stored since the start.",
+            ("device_id", "package"),
+            lambda: list(self.results.accepted.items()),
+        )
         self.video = Video(
             cameras=self.inventory.cameras, stills=AgentStills(self.agents), clock=self.clock
         )
@@ -294,11 +319,12 @@ class Haechi:
                 builds_api.router(self.builds, self.registry, self.packages),
                 deployments_api.router(self.deployments, self.places),
                 results_api.router(self.results),
+                metrics_api.router(self.metrics),
                 video_api.router(self.video),
                 operations_api.router(self.operations),
                 settings_api.router(self.dashboard_settings),
             ],
-            root_routers=[],
+            root_routers=[metrics_api.root_router(self.exposition)],
             guard=self.gate,
             bus=self.bus,
             default_language=self.settings.server.language,
@@ -344,6 +370,7 @@ class Haechi:
         await self.agents.start()
         await self.deployments.start()
         self.results.start()
+        self.metrics.start()
         await self.operations.start_engine()
         self.tasks.forever("housekeeping", self._keep_house)
 
@@ -355,6 +382,7 @@ class Haechi:
         await self.video.close()
         await self.agents.close()
         await self.results.close()
+        await self.metrics.close()
         await self.registry.close()
         await self.registry_parts.client.close()
         await self.telemetry.close()
@@ -406,6 +434,7 @@ async def run(*, flags: Mapping[str, Any], file: Path | None) -> None:
         await haechi.start(environment)
         scheme = "https" if servers.secure[0] else "http"
         host, port = servers.addresses[0]
+        memory.settle()
         log.info("haechi is ready: %s://%s:%d", scheme, host, port)
         await servers.run()
 

@@ -355,6 +355,28 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_packages_name")),
     )
     op.create_table(
+        "policy_decisions",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("at", db.UtcDateTime(), nullable=False),
+        sa.Column("policy", sa.String(length=32), nullable=False),
+        sa.Column("device_id", sa.String(length=32), nullable=False),
+        sa.Column("family", sa.String(length=128), nullable=False),
+        sa.Column("action", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=False),
+        sa.Column("values", db.Json, nullable=False),
+        sa.Column("candidates", db.Json, nullable=False),
+        sa.Column("operation_id", sa.String(length=32), nullable=True),
+        sa.Column("outcome", sa.String(length=16), nullable=False),
+        sa.Column("ended_at", db.UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_policy_decisions")),
+    )
+    with op.batch_alter_table("policy_decisions", schema=None) as batch_op:
+        batch_op.create_index("ix_policy_decisions_device_at", ["device_id", "at"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_policy_decisions_operation_id"), ["operation_id"], unique=False
+        )
+
+    op.create_table(
         "registry_pull_logins",
         sa.Column("device_id", sa.String(length=32), nullable=False),
         sa.Column("password", sa.LargeBinary(), nullable=False),
@@ -602,6 +624,11 @@ def downgrade() -> None:
     op.drop_table("sites")
     op.drop_table("settings")
     op.drop_table("registry_pull_logins")
+    with op.batch_alter_table("policy_decisions", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_policy_decisions_operation_id"))
+        batch_op.drop_index("ix_policy_decisions_device_at")
+
+    op.drop_table("policy_decisions")
     op.drop_table("packages")
     with op.batch_alter_table("operations", schema=None) as batch_op:
         batch_op.drop_index(
