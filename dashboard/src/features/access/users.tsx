@@ -162,7 +162,7 @@ export function RoleSelect({ value, onPick }: { value: Role; onPick: (role: Role
 function EditDialog({ user, onClose }: { user: User; onClose: () => void }) {
   const t = useT();
   const query = useQuery({
-    queryKey: ["users", "edit", user.id],
+    queryKey: ["edit", "user", user.id],
     gcTime: 0,
     staleTime: Number.POSITIVE_INFINITY,
     queryFn: () => readUser(user.id),
@@ -178,6 +178,7 @@ function EditDialog({ user, onClose }: { user: User; onClose: () => void }) {
 function EditForm({ user, etag, onClose }: { user: User; etag: string; onClose: () => void }) {
   const t = useT();
   const queries = useQueryClient();
+  const [readAs] = useState(etag);
   const [role, setRole] = useState<Role>(user.role);
   const [disabled, setDisabled] = useState(user.disabled);
   const [password, setPassword] = useState("");
@@ -187,7 +188,7 @@ function EditForm({ user, etag, onClose }: { user: User; etag: string; onClose: 
       action={t("action.save")}
       onClose={onClose}
       submit={async () => {
-        await editUser(user.id, etag, { role, disabled, ...(password ? { password } : {}) });
+        await editUser(user.id, readAs, { role, disabled, ...(password ? { password } : {}) });
         await queries.invalidateQueries({ queryKey: ["users"] });
         tell(t("done.saved"));
       }}

@@ -13,7 +13,7 @@ import { tell } from "@/ui/toast";
 export function CameraDialog({ camera, onClose }: { camera?: Camera; onClose: () => void }) {
   const t = useT();
   const query = useQuery({
-    queryKey: ["cameras", "edit", camera?.id],
+    queryKey: ["edit", "camera", camera?.id],
     enabled: camera !== undefined,
     gcTime: 0,
     staleTime: Number.POSITIVE_INFINITY,
@@ -42,6 +42,8 @@ function CameraForm({
   const t = useT();
   const queries = useQueryClient();
   const devices = useDevices().data ?? [];
+  // Of the values that were read into this form: a later reading must not renew it.
+  const [readAs] = useState(etag ?? "*");
   const [name, setName] = useState(camera?.name ?? "");
   const [device, setDevice] = useState(camera?.device_id ?? "");
   const [url, setUrl] = useState(camera?.url ?? "");
@@ -68,7 +70,7 @@ function CameraForm({
       // Write-only: an empty field leaves the stored one alone.
       ...(password ? { password } : {}),
     };
-    if (camera) await editCamera(camera.id, etag ?? "*", body);
+    if (camera) await editCamera(camera.id, readAs, body);
     else await createCamera(body);
     await queries.invalidateQueries({ queryKey: ["cameras"] });
     tell(t(camera ? "done.saved" : "done.added"));

@@ -24,7 +24,7 @@ export function DeviceDialog({
 }) {
   const t = useT();
   const query = useQuery({
-    queryKey: ["devices", "edit", device?.id],
+    queryKey: ["edit", "device", device?.id],
     enabled: device !== undefined,
     gcTime: 0,
     staleTime: Number.POSITIVE_INFINITY,
@@ -56,6 +56,8 @@ function DeviceForm({
 }) {
   const t = useT();
   const queries = useQueryClient();
+  // Of the values that were read into this form: a later reading must not renew it.
+  const [readAs] = useState(etag ?? "*");
   const [name, setName] = useState(device?.name ?? "");
   const [role, setRole] = useState<Device["role"]>(device?.role ?? "edge");
   const [address, setAddress] = useState(device?.address ?? "");
@@ -71,7 +73,7 @@ function DeviceForm({
       postal_address: postal,
       description,
     };
-    const done = device ? await editDevice(device.id, etag ?? "*", body) : await createDevice(body);
+    const done = device ? await editDevice(device.id, readAs, body) : await createDevice(body);
     await queries.invalidateQueries({ queryKey: ["devices"] });
     tell(t(device ? "done.saved" : "done.added"));
     onDone?.(done);

@@ -21,7 +21,7 @@ import { ServerSettings } from "./server";
 
 export function SettingsPage() {
   const t = useT();
-  const site = useQuery({ queryKey: ["site", "edit"], queryFn: readSite, gcTime: 0 });
+  const site = useQuery({ queryKey: ["edit", "site"], queryFn: readSite, gcTime: 0 });
   return (
     <Page title={t("nav.settings")}>
       <div className="grid items-start gap-4 xl:grid-cols-2">
@@ -53,6 +53,7 @@ function SiteForm({ site, etag }: { site: Site; etag: string }) {
     try {
       await editSite(etag, { name, postal_address: postal, description, timezone });
       await queries.invalidateQueries({ queryKey: ["site"] });
+      await queries.invalidateQueries({ queryKey: ["edit", "site"] });
       tell(t("done.saved"));
     } catch (failure) {
       setError(failure);
