@@ -35,7 +35,7 @@ class Site:
     authenticator: Authenticator
     ca: SiteCa
     path: Path
-    rebuild: Callable[[], Agents]
+    rebuild: Callable[..., Agents]
     tasks: Tasks = field(default_factory=lambda: Tasks("site"))
     links: list[ScriptedAgent] = field(default_factory=list)
 
@@ -68,7 +68,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     authenticator = Authenticator(db=db, clock=clock, audit=audit, session_hours=1)
     machines = Machines(clock=clock, audit=audit, ca=ca, authenticator=authenticator)
 
-    def build() -> Agents:
+    def build(silent_after_s: float = 0.6, dead_after_s: float = 1.2) -> Agents:
         return Agents(
             db=db,
             bus=bus,
@@ -76,7 +76,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             audit=audit,
             machines=machines,
             directory=InventoryDirectory(inventory, clock),
-            settings=AgentsSettings(silent_after_s=0.6, dead_after_s=1.2),
+            settings=AgentsSettings(silent_after_s=silent_after_s, dead_after_s=dead_after_s),
             server_id=SERVER_ID,
             ca_pem=ca.pem,
             ca_fingerprint=ca.fingerprint,

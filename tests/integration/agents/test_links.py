@@ -338,3 +338,31 @@ async def test_enrol_revoke_and_enrol_anew(site):
     body = EnrolIn(invited.token.reveal(), csr, "m-2", "host", "0.1")
     await site.agents.enrol_device(body, "10.0.0.9")
     assert (await site.connect(device, machine_id="m-2")).welcome
+
+
+async def test_a_fault_while_storing_ends_the_link_so_that_the_rows_come_again(site):
+    async def broken(device_id, queue_id, from_seq, rows, lost):
+        raise RuntimeError("disk on fire")
+
+    site.agents.on_results(broken)
+    await site.agents.start()
+    agent = await site.connect(await site.device("gate"))
+    await agent.send(Results("queue-1", 1, [AgentResult(Result(), "dep-a", 1, 2, "boot-1")]))
+    await agent.until(agent.closed.is_set)
+    assert agent.socket.closed[1] == "internal_fault"
+    assert agent.acks == []
+
+
+async def test_the_servers_own_absence_is_nobodys_silence(site):
+    import time
+
+    told = []
+    site.agents = site.rebuild(1.8, 2.2)
+    await site.agents.start()
+    site.agents.on_presence(lambda device_id, presence, reason: told.append(presence))
+    agent = await site.connect(await site.device("gate"))
+    await agent.until(lambda: agent.pings)
+    time.sleep(2.5)  # the whole process stands still: longer than dead_after
+    await agent.until(lambda: agent.pings >= 4)
+    assert told == ["ok"]
+    assert not agent.closed.is_set()

@@ -222,6 +222,9 @@ class Link:
             while self._results:
                 await on_results(self._results[0])
                 self._results.popleft()
+        except Exception:
+            log.exception("results of device %s", self.device_id)
+            self.end("internal_fault", 1011)  # it sends them again when it is back
         finally:
             self._results_task = None
 

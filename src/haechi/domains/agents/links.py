@@ -66,6 +66,7 @@ REFUSED_CLOSE: Final = 4403
 _SAVE_S: Final = 3.0
 _RETRY_RESULTS_S: Final = 1.0
 _PINGS_KEPT: Final = 16
+_LATE_S: Final = 1.0
 
 
 class Links:
@@ -92,6 +93,7 @@ class Links:
         self._links: dict[str, Link] = {}
         self._checking: dict[str, asyncio.Lock] = {}
         self._pings: dict[int, float] = {}
+        self._ticked_s = 0.0
         self._next_ping_s = 0.0
         self._next_save_s = 0.0
         self._ping_id = 0
@@ -354,6 +356,7 @@ class Links:
     def tick(self) -> None:
         """Judge everybody; once a second, ping."""
         now_s = self._clock.monotonic()
+        self._forgive_own_absence(now_s)
         now = self._clock.now()
         for device_id, link in self._links.items():
             record = self._records.of(device_id)
@@ -370,6 +373,19 @@ class Links:
             ping = encode(Ping(self._new_ping(now_s)))
             for link in list(self._links.values()):
                 link.send_bytes(ping)
+
+    def _forgive_own_absence(self, now_s: float) -> None:
+        """A server that was stopped or busy itself has heard nobody: that is nobody's silence."""
+        late_s = now_s - self._ticked_s - TICK_S if self._ticked_s else 0.0
+        self._ticked_s = now_s
+        if late_s < _LATE_S:
+            return
+        log.warning("the server itself was away for %.1f s", late_s)
+        for link in self._links.values():
+            link.last_word_s += late_s
+        for record in self._records:
+            if record.last_word_s is not None:
+                record.last_word_s += late_s
 
     def _new_ping(self, now_s: float) -> int:
         self._ping_id += 1
