@@ -6,6 +6,7 @@ the agent uses it too. Idempotent; files are replaced as a whole, and only our o
 """
 
 import contextlib
+import ipaddress
 import os
 import re
 import tempfile
@@ -26,14 +27,16 @@ def wire_docker_host(
     address: str,
     ca_pem: str,
 ) -> bool:
-    """Make `name:port` resolve to the IP `address` and be trusted by `ca_pem`.
+    """Make `name:port` resolve to the IP `address` and, off loopback, be trusted by `ca_pem`.
 
     `config_home` is Docker's (`/etc/docker`). Returns whether anything changed. Raises ValueError
     on what is no name or address, OSError where the files may not be written.
     """
     if not _NAME.fullmatch(name) or not _ADDRESS.fullmatch(address) or not 0 < port < 65536:
         raise ValueError(f"not a registry name and address: {name!r} {address!r} {port!r}")
-    trusted = _replace(_ca_file(config_home, name, port), ca_pem, 0o644)
+    # Docker never checks certificates on loopback, so a CA there would only be litter.
+    loopback = ipaddress.ip_address(address).is_loopback
+    trusted = not loopback and _replace(_ca_file(config_home, name, port), ca_pem, 0o644)
     resolved = _set_host(hosts_file, name, f"{address}\t{name}\t{MARK}")
     return trusted or resolved
 

@@ -191,13 +191,14 @@ def test_wiring_a_docker_host_is_idempotent_and_can_be_undone(tmp_path):
         "name": "registry.haechi.internal",
         "port": 8425,
     }
-    assert wire_docker_host(**wiring, address="127.0.0.1", ca_pem="PEM")
-    assert not wire_docker_host(**wiring, address="127.0.0.1", ca_pem="PEM")
+    assert wire_docker_host(**wiring, address="172.17.0.1", ca_pem="PEM")
+    assert not wire_docker_host(**wiring, address="172.17.0.1", ca_pem="PEM")
     ca = tmp_path / "docker/certs.d/registry.haechi.internal:8425/ca.crt"
     assert ca.read_text() == "PEM"
-    assert wire_docker_host(**wiring, address="127.0.0.2", ca_pem="PEM")
+    assert wire_docker_host(**wiring, address="127.0.0.1", ca_pem="other")
+    assert ca.read_text() == "PEM"
     assert hosts.read_text().count(MARK) == 1
-    assert hosts.read_text().startswith("127.0.0.2\tregistry.haechi.internal")
+    assert hosts.read_text().startswith("127.0.0.1\tregistry.haechi.internal")
     unwire_docker_host(**wiring)
     unwire_docker_host(**wiring)
     assert hosts.read_text() == "127.0.0.1 localhost\n10.9.9.9 other.test # mine\n"
@@ -205,10 +206,11 @@ def test_wiring_a_docker_host_is_idempotent_and_can_be_undone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "address"), [("a b", "127.0.0.1"), ("x\n1.1.1.1 y", "127.0.0.1"), ("x", "evil host")]
+    ("name", "address"),
+    [("a b", "127.0.0.1"), ("x\n1.1.1.1 y", "127.0.0.1"), ("x", "evil host"), ("x", "1.2.3")],
 )
 def test_wiring_takes_no_odd_names(tmp_path, name, address):
-    with pytest.raises(ValueError, match="not a registry"):
+    with pytest.raises(ValueError, match="not a registry|does not appear"):
         wire_docker_host(
             config_home=tmp_path,
             hosts_file=tmp_path / "hosts",
