@@ -210,7 +210,7 @@ def test_wiring_a_docker_host_is_idempotent_and_can_be_undone(tmp_path):
     [("a b", "127.0.0.1"), ("x\n1.1.1.1 y", "127.0.0.1"), ("x", "evil host"), ("x", "1.2.3")],
 )
 def test_wiring_takes_no_odd_names(tmp_path, name, address):
-    with pytest.raises(ValueError, match="not a registry|does not appear"):
+    with pytest.raises(ValueError, match=r"not a registry|does not appear"):
         wire_docker_host(
             config_home=tmp_path,
             hosts_file=tmp_path / "hosts",
