@@ -10,11 +10,12 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,26 @@ class Ports:
     server: int = 8420
     agents: int = 8421
     registry: int = 8425
+
+
+def free_ports() -> Ports:
+    """Ports that nobody uses now, so that a check never meets another haechi on this machine.
+
+    The registry takes two: its own and the next one.
+    """
+    while True:
+        with ExitStack() as stack:
+            ports = []
+            for _ in range(3):
+                sock = stack.enter_context(socket.socket())
+                sock.bind(("127.0.0.1", 0))
+                ports.append(sock.getsockname()[1])
+            after = stack.enter_context(socket.socket())
+            try:
+                after.bind(("127.0.0.1", ports[2] + 1))
+            except OSError:
+                continue
+            return Ports(*ports)
 
 
 @dataclass
@@ -163,9 +184,12 @@ class Site:
             await self.api.post(
                 "/links", {"camera_a": self.cameras[one], "camera_b": self.cameras[other]}
             )
-        await self.api.put(
+        mapped = await self.api.put(
             "/base-images", {"source": "python:3.11-slim", "target": cache.BASE_IMAGE}
         )
+        if mapped["operation_id"]:
+            self.say("base image: stored in the site registry")
+            await self.api.wait(mapped["operation_id"], within_s=180)
 
     async def start_agents(self) -> None:
         """Enrol each device as an operator does it: a one-time token, then the agent."""

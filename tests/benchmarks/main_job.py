@@ -18,12 +18,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "demo"), str(ROOT / "examples" / "packages" / "person-detector")]
 
-from stage import GIB, DevicePlan, Ports, Site, become_root, cache  # noqa: E402 - from demo/
+from stage import GIB, DevicePlan, Site, become_root, cache, free_ports  # noqa: E402 - from demo/
 
 from haechi.adapters.docker_api import DockerApi  # noqa: E402 - after the path above
 from haechi.testing import packages  # noqa: E402 - after the path above
 
-PORTS = Ports(server=28420, agents=28421, registry=28425)
 PLANS = (DevicePlan("bench", "", 1.5, 2 * GIB, ("gate",)),)
 ROUNDS = 3
 WATCH_S = 20.0
@@ -178,7 +177,7 @@ def bare_model_fps() -> float:
 async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="haechi-bench-") as folder:
         quiet = lambda _line: None  # noqa: E731 - nothing to say between the rows
-        async with Site(Path(folder) / "site", PORTS, say=quiet, plans=PLANS) as site:
+        async with Site(Path(folder) / "site", free_ports(), say=quiet, plans=PLANS) as site:
             await site.start_server()
             await site.furnish(await site.start_cameras())
             await site.start_agents()

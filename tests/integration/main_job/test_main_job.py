@@ -4,7 +4,6 @@ One small site for all tests of this file, in their order: two devices, one came
 """
 
 import asyncio
-import socket
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from haechi.testing import packages
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "demo"))
 
-from stage import GIB, DevicePlan, Ports, Site
+from stage import GIB, DevicePlan, Site, free_ports
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.docker]
 
@@ -25,16 +24,6 @@ PLANS = (
     DevicePlan("one", "", 1.0, GIB, ("gate",)),
     DevicePlan("two", "", 1.0, GIB, ()),
 )
-
-
-def free_ports():
-    sockets = [socket.socket() for _ in range(3)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return Ports(*ports)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
