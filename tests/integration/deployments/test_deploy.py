@@ -460,3 +460,45 @@ async def test_a_stray_container_is_sent_away_again(world):
         return (await world.deployments.book.get(first.id)).state == "stopping"
 
     await eventually(stopping)
+
+
+async def test_cancel_after_the_switch_gives_the_cameras_back(world):
+    import asyncio
+
+    await world.deploy("1")
+    first = await world.check_one("1")
+    switched, gate = asyncio.Event(), asyncio.Event()
+
+    async def hang(device_id, revision, timeout_s):
+        switched.set()
+        await gate.wait()
+        return True
+
+    world.devices.wait_applied = hang
+    operation = await world.begin_deploy("2")
+    await switched.wait()
+    assert await world.assigned() == {"cam-1": "2", "cam-2": "2"}
+    await world.operations.cancel(operation.id)
+    assert (await world.operations.wait(operation.id)).state == "cancelled"
+    assert (await world.check_one("1")).id == first.id
+    assert await world.assigned() == {"cam-1": "1", "cam-2": "1"}
+    page = await world.assignments.find(deployment_id=first.id)
+    for one in page.items:
+        assert one.epoch == 3  # 1: first, 2: the new version's, 3: given back
+        assert world.assignments.authoritative(one.camera_id, one.package_id, 3, "dev-a")
+        assert not world.assignments.authoritative(one.camera_id, one.package_id, 2, "dev-a")
+
+
+async def test_cancel_once_the_old_one_retires_keeps_the_new(world):
+    import asyncio
+
+    await world.deploy("1")
+    gate = world.engine.hold["remove"] = asyncio.Event()
+    operation = await world.begin_deploy("2")
+    await eventually(world.engine.held.is_set)
+    await world.operations.cancel(operation.id)
+    assert (await world.operations.wait(operation.id)).state == "cancelled"
+    assert [one.version for one in await world.running()] == ["2"]
+    assert await world.assigned() == {"cam-1": "2", "cam-2": "2"}
+    await world.devices.push("dev-a")
+    assert len(world.devices.desired["dev-a"].stopping) == 1  # the device removes the old one

@@ -6,23 +6,19 @@ result (or after a few seconds), and only then the one before it ends. Nothing r
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from haechi.core import ids
 from haechi.core.access import Principal
 from haechi.core.bus import Bus
-from haechi.core.clock import Clock, to_ms
+from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.pages import DEFAULT_LIMIT, Page
 from haechi.core.tasks import Tasks
 from haechi.domains.agents.model import NotConnected
 from haechi.domains.deployments import store
-from haechi.domains.deployments.epochs import Epochs
+from haechi.domains.deployments.ledger import Ledger
 from haechi.domains.deployments.model import (
     AlreadyAssigned,
     Assignment,
@@ -65,11 +61,9 @@ class Assignments:
         self._places = places
         self._devices = devices
         self._handover_s = handover_s
-        self._epochs = Epochs()
+        self.ledger = Ledger(clock)
         self._awaited: dict[str, asyncio.Event] = {}
         self._last_result_s: dict[str, float] = {}
-        self._held: dict[str, dict[str, str]] = {}
-        """Deployment → assignment → camera, of those handed out."""
         self._tasks = Tasks("assignments")
         devices.listen_results(self._on_results)
 
@@ -77,7 +71,7 @@ class Assignments:
         """Learn the epochs again; finish moves that a stopped server left half-way."""
         async with self._db.read() as tx:
             for known in await store.recent_epochs(tx):
-                self._learn(known)
+                self.ledger.learn(known)
             half_way = await store.handed_out(tx, state=AssignmentState.TRIAL.value)
         for trial in half_way:
             if trial.operation_id is None:
@@ -110,7 +104,7 @@ class Assignments:
                 tx, camera_id=camera.camera_id, package_id=target.package_id
             ):
                 raise AlreadyAssigned(camera_id=camera.camera_id, assignment_id=other.id)
-            made = await self._make(
+            made = await self.ledger.make(
                 tx,
                 camera.camera_id,
                 target,
@@ -128,7 +122,6 @@ class Assignments:
                 made.id,
                 {"camera_id": camera.camera_id, "deployment_id": deployment_id},
             )
-        self._learn(made)
         await self.announce([made])
         return made
 
@@ -158,7 +151,7 @@ class Assignments:
             _check_target(target, old.camera_id)
             if not self._devices.is_connected(target.device_id):
                 raise NotConnected(device_id=target.device_id)
-            made = await self._make(
+            made = await self.ledger.make(
                 tx,
                 old.camera_id,
                 target,
@@ -177,7 +170,6 @@ class Assignments:
                 old.id,
                 {"to": made.id, "deployment_id": deployment_id, "device_id": target.device_id},
             )
-        self._learn(made)
         self._awaited[made.id] = asyncio.Event()
         await self.announce([made])
         _ = self._tasks.spawn(f"move:{made.id}", self._hand_over(made))
@@ -188,7 +180,7 @@ class Assignments:
             found = await store.assignment(tx, assignment_id)
             if found.state == AssignmentState.ENDED:
                 return
-            await self._end(tx, [found])
+            await self.ledger.end(tx, [found])
             await self._audit.record(tx, by, "end_assignment", assignment_id)
         await self.announce([found])
 
@@ -217,6 +209,8 @@ class Assignments:
                 cursor=cursor,
             )
 
+    # --- used by operations and by results
+
     def authoritative(
         self,
         camera_id: str,
@@ -226,116 +220,11 @@ class Assignments:
         captured_ms: int | None = None,
     ) -> bool:
         """The epoch rule (CONTRACTS 6), from memory."""
-        return self._epochs.authoritative(camera_id, package_id, epoch, device_id, captured_ms)
+        return self.ledger.authoritative(camera_id, package_id, epoch, device_id, captured_ms)
 
-    # --- used by operations, inside their transactions
-
-    async def begin_trials(
-        self,
-        tx: AsyncSession,
-        new: Sequence[Deployment],
-        old: Sequence[Deployment],
-        cameras: Sequence[str],
-        operation_id: str,
-    ) -> list[Assignment]:
-        """What the old ones watch, and `cameras`, for the new ones, on trial. Repeated: the
-        same. A camera that another deployment of the package watches is left to it, unless the
-        caller named it.
-        """
-        if not new:
-            return []
-        there = await store.assignments_of(tx, [one.id for one in new])
-        if there:
-            return there
-        wishes = new[0].wishes
-        old_ids = {one.id for one in old}
-        before = {found.camera_id: found for found in await store.assignments_of(tx, [*old_ids])}
-        wanted = list(wishes.camera_ids) if wishes.camera_ids is not None else list(before)
-        if wishes.camera_ids is None and not old:
-            wanted = list(cameras)
-        made = []
-        for deployment in new:
-            if deployment.camera == "none":
-                continue
-            own = [deployment.camera_id] if deployment.camera_id else wanted
-            for camera_id in own:
-                taken = [
-                    other
-                    for other in await store.handed_out(
-                        tx, camera_id=camera_id, package_id=deployment.package_id
-                    )
-                    if other.deployment_id not in old_ids
-                ]
-                if taken and wishes.camera_ids is None and not deployment.camera_id:
-                    continue
-                like = before.get(camera_id)
-                replaced = like or (taken[0] if taken else None)
-                made.append(
-                    await self._make(
-                        tx,
-                        camera_id,
-                        deployment,
-                        mode=like.mode if like else wishes.mode,
-                        fps=like.fps if like else wishes.fps,
-                        stream=like.stream if like else wishes.stream,
-                        until=None,
-                        reason=like.reason if like else {},
-                        state=AssignmentState.TRIAL,
-                        replaces=replaced.id if replaced else None,
-                        operation_id=operation_id,
-                    )
-                )
-        return made
-
-    async def promote(
-        self, tx: AsyncSession, new_ids: Sequence[str], old_ids: Sequence[str]
-    ) -> list[Assignment]:
-        """The trials of `new_ids` count from now on; what they replace ends."""
-        changed: list[Assignment] = []
-        for one in await store.assignments_of(tx, new_ids):
-            if one.state == AssignmentState.TRIAL:
-                changed += await self._promote_one(tx, one)
-        left = await store.assignments_of(tx, old_ids)
-        await self._end(tx, left)
-        return [*changed, *left]
-
-    async def give_back(
-        self, tx: AsyncSession, given: Sequence[Assignment], old: Sequence[Deployment]
-    ) -> list[Assignment]:
-        """Undo `promote`: the old deployments get their cameras again, under a new epoch."""
-        by_id = {one.id: one for one in old}
-        changed: list[Assignment] = []
-        for one in given:
-            if one.state != AssignmentState.ACTIVE or one.replaces is None:
-                continue  # still a trial: the old one never lost it
-            before = await store.assignment(tx, one.replaces)
-            target = by_id.get(before.deployment_id)
-            if target is None:
-                continue
-            await self._end(tx, [one])
-            again = await self._make(
-                tx,
-                one.camera_id,
-                target,
-                mode=before.mode,
-                fps=before.fps,
-                stream=before.stream,
-                until=before.until,
-                reason=before.reason,
-                state=AssignmentState.ACTIVE,
-                replaces=one.id,
-            )
-            changed += [one, again]
-        return changed
-
-    async def end_of(self, tx: AsyncSession, deployment_ids: Sequence[str]) -> list[Assignment]:
-        """All that these deployments hold."""
-        found = await store.assignments_of(tx, deployment_ids)
-        await self._end(tx, found)
-        return found
-
-    async def end_in(self, tx: AsyncSession, assignments: Sequence[Assignment]) -> None:
-        await self._end(tx, assignments)
+    def only_camera(self, deployment_id: str) -> str | None:
+        """The camera of a result that names none: where the deployment has just one."""
+        return self.ledger.only_camera(deployment_id)
 
     async def wait_first_results(self, assignments: Sequence[Assignment], timeout_s: float) -> bool:
         """True once each has given a result (as stored by the server)."""
@@ -378,59 +267,6 @@ class Assignments:
 
     # --- inside
 
-    async def _make(
-        self,
-        tx: AsyncSession,
-        camera_id: str,
-        target: Deployment,
-        *,
-        mode: Mode,
-        fps: float,
-        stream: Stream,
-        until: datetime | None,
-        reason: dict[str, str],
-        state: AssignmentState,
-        replaces: str | None = None,
-        operation_id: str | None = None,
-    ) -> Assignment:
-        now = self._clock.now()
-        made = Assignment(
-            id=ids.new_id("assignment"),
-            camera_id=camera_id,
-            deployment_id=target.id,
-            package_id=target.package_id,
-            device_id=target.device_id,
-            mode=mode,
-            fps=fps,
-            stream=stream,
-            epoch=await store.next_epoch(tx, camera_id, target.package_id),
-            state=state,
-            replaces=replaces,
-            operation_id=operation_id,
-            export_path=f"x-{secrets.token_hex(16)}",
-            until=until,
-            reason=reason,
-            created_at=now,
-            effective_at=now if state == AssignmentState.ACTIVE else None,
-            ended_at=None,
-        )
-        await store.add_assignment(tx, made)
-        self._learn(made)
-        return made
-
-    async def _end(self, tx: AsyncSession, assignments: Iterable[Assignment]) -> None:
-        ended = list(assignments)
-        await store.change_assignments(
-            tx,
-            [one.id for one in ended],
-            state=AssignmentState.ENDED.value,
-            ended_at=self._clock.now(),
-        )
-        for one in ended:
-            self._held.get(one.deployment_id, {}).pop(one.id, None)
-            if one.state == AssignmentState.TRIAL:
-                self._epochs.drop(one.camera_id, one.package_id, one.epoch)
-
     async def _hand_over(self, trial: Assignment) -> None:
         """Wait until the new device has it and has spoken, then end the old one."""
         revision = await self._devices.push(trial.device_id)
@@ -442,49 +278,18 @@ class Assignments:
             now = await store.assignment(tx, trial.id)
             if now.state != AssignmentState.TRIAL:
                 return
-            changed = await self._promote_one(tx, now)
+            changed = await self.ledger.promote_one(tx, now)
         if not spoke:
             log.warning("assignment %s moved without a result of the new deployment", trial.id)
         await self.announce(changed)
-
-    async def _promote_one(self, tx: AsyncSession, trial: Assignment) -> list[Assignment]:
-        now = self._clock.now()
-        await store.change_assignments(
-            tx, [trial.id], state=AssignmentState.ACTIVE.value, effective_at=now
-        )
-        self._epochs.put(
-            trial.camera_id, trial.package_id, trial.epoch, trial.device_id, to_ms(now)
-        )
-        if trial.replaces is None:
-            return [trial]
-        old = await store.assignment(tx, trial.replaces)
-        if old.state != AssignmentState.ENDED:
-            await self._end(tx, [old])
-        return [trial, old]
 
     async def _take_back(self, trial: Assignment) -> None:
         """The new device never took it: the old one goes on as if nothing had been."""
         log.warning("assignment %s was not taken by device %s", trial.id, trial.device_id)
         self._awaited.pop(trial.id, None)
         async with self._db.write() as tx:
-            await self._end(tx, [trial])
+            await self.ledger.end(tx, [trial])
         await self.announce([trial])
-
-    def only_camera(self, deployment_id: str) -> str | None:
-        """The camera of a result that names none: where the deployment has just one."""
-        cameras = set(self._held.get(deployment_id, {}).values())
-        return cameras.pop() if len(cameras) == 1 else None
-
-    def _learn(self, known: Assignment) -> None:
-        if known.state != AssignmentState.ENDED:
-            self._held.setdefault(known.deployment_id, {})[known.id] = known.camera_id
-        self._epochs.put(
-            known.camera_id,
-            known.package_id,
-            known.epoch,
-            known.device_id,
-            None if known.effective_at is None else to_ms(known.effective_at),
-        )
 
     def _on_results(self, device_id: str, rows: list[AgentResult]) -> None:
         del device_id

@@ -24,7 +24,7 @@ class Remove:
             one = await store.deployment(tx, run.ctx["deployment_id"])
             if one.state == DeploymentState.GONE:
                 return
-            ended = await c.assignments.end_of(tx, [one.id])
+            ended = await c.assignments.ledger.end_of(tx, [one.id])
             await store.change_deployments(
                 tx,
                 [one.id],

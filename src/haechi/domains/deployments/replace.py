@@ -97,7 +97,7 @@ class Replace:
             await store.change_deployments(
                 tx, [one.id for one in new], state=DeploymentState.STARTING.value
             )
-            trials = await c.assignments.begin_trials(tx, new, old, cameras, run.id)
+            trials = await c.assignments.ledger.begin_trials(tx, new, old, cameras, run.id)
         c.assignments.await_results(trials)
         c.announce(new, DeploymentState.STARTING)
         await c.assignments.announce(trials)
@@ -117,7 +117,7 @@ class Replace:
         if not new:
             return
         async with c.db.write() as tx:
-            ended = await c.assignments.end_of(tx, [one.id for one in new])
+            ended = await c.assignments.ledger.end_of(tx, [one.id for one in new])
             await store.change_deployments(
                 tx,
                 [one.id for one in new],
@@ -225,7 +225,7 @@ class Replace:
         await self._wait_for_the_new_eyes(run)
         new = await self._read(_unit_ids(ctx))
         async with c.db.write() as tx:
-            changed = await c.assignments.promote(tx, _unit_ids(ctx), ctx["old"])
+            changed = await c.assignments.ledger.promote(tx, _unit_ids(ctx), ctx["old"])
             await store.change_deployments(
                 tx,
                 _unit_ids(ctx),
@@ -256,7 +256,7 @@ class Replace:
         old = await self._read(ctx["old"])
         async with c.db.write() as tx:
             given = await store.assignments_of(tx, _unit_ids(ctx))
-            changed = await c.assignments.give_back(tx, given, old)
+            changed = await c.assignments.ledger.give_back(tx, given, old)
         await c.assignments.announce(changed)
         await c.devices.push(ctx["device_id"])
 

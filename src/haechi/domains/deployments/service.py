@@ -173,7 +173,7 @@ class Deployments:
             tx, device_id, states=[state for state in DeploymentState if state != "gone"]
         )
         ids = [one.id for one in there]
-        await self.assignments.end_of(tx, ids)
+        await self.assignments.ledger.end_of(tx, ids)
         await store.change_deployments(
             tx,
             ids,
@@ -187,7 +187,7 @@ class Deployments:
     async def end_camera(self, tx: AsyncSession, camera_id: str) -> None:
         """A camera is deleted: what watches it ends in the same transaction."""
         ended = await store.handed_out(tx, camera_id=camera_id)
-        await self.assignments.end_in(tx, ended)
+        await self.assignments.ledger.end(tx, ended)
 
     async def _record(
         self, by: Principal, action: str, subject: str, details: dict[str, Any]
