@@ -170,3 +170,24 @@ async def test_import_updates_by_name_and_keeps_passwords(inventory: Inventory) 
     assert camera is not None
     main, _ = await inventory.camera_source(camera.id)
     assert main.reveal() == "rtsp://root:geheim-c@192.0.2.99/new"
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "field"),
+    [
+        ({"cctvs": {}}, "cctvs", "document"),
+        ({"devices": {}}, "devices", "document"),
+        ({"": {}}, "", "document"),
+        ([DEVICE | {"gps": {"latitude": [], "longitude": {}}}], "[0]", "gps.latitude"),
+    ],
+)
+async def test_what_is_no_entry_is_named(
+    inventory: Inventory, document: Any, path: str, field: str
+) -> None:
+    with pytest.raises(ImportRefused) as refused:
+        await Transfer(inventory).import_document(document, by=BY)
+    named = {
+        (item["data"]["path"], item["data"]["field"]) for item in refused.value.data["problems"]
+    }
+    assert (path, field) in named
+    assert await inventory.devices.all() == []

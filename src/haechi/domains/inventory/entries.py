@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from haechi.domains.inventory.model import Camera, Device, Gps, Link, Site
+from haechi.domains.inventory.model import BadValue, Camera, Device, Gps, Link, Site
 from haechi.domains.inventory.rules import is_host_name
 
 FORMAT: Final = "haechi.inventory/1"
@@ -106,7 +106,7 @@ class HistoricEntry(_Entry):
     def _empty_is_absent(cls, value: Any) -> Any:
         if value == "":
             return None
-        if isinstance(value, Mapping) and all(item in {"", None} for item in value.values()):
+        if isinstance(value, Mapping) and all(item in ("", None) for item in value.values()):
             return None
         return value
 
@@ -144,7 +144,7 @@ def find(document: Any) -> Iterator[tuple[str, str, Any]]:
             for index, item in enumerate(content):
                 yield f"{key}[{index}]", key, item
         else:
-            yield key, "unknown", content
+            yield key[:200], "unknown", content
 
 
 def _guess(content: Any) -> str:
@@ -157,16 +157,14 @@ def _guess(content: Any) -> str:
 
 
 def read(shape: str, content: Any) -> list[Entry]:
-    """Raises pydantic's ValidationError."""
+    """Raises pydantic's ValidationError, BadValue."""
     historic = shape == "masters" or (isinstance(content, dict) and "ip" in content)
     if shape in {"devices", "masters"} and historic:
         return _from_historic(HistoricEntry.model_validate(content), master=shape == "masters")
-    model = _SHAPES.get(shape, _Unknown)
+    model = _SHAPES.get(shape)
+    if model is None:  # `shape` is "unknown": the entry's path says where
+        raise BadValue(field="document", reason=f"expected `site` or a list: {', '.join(_LISTS)}")
     return [model.model_validate(content)]  # type: ignore[list-item]
-
-
-class _Unknown(_Entry):
-    """Has no fields, so that everything in it is a problem."""
 
 
 def _from_historic(old: HistoricEntry, *, master: bool) -> list[Entry]:
