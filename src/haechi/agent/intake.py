@@ -52,6 +52,7 @@ class Intake:
     def __init__(
         self,
         *,
+        device_id: str,
         deployments: Deployments,
         board: Board,
         outbox: Outbox,
@@ -60,6 +61,7 @@ class Intake:
     ) -> None:
         """`trust_loopback`: a token alone is enough from 127.0.0.1 (a device without containers,
         tests)."""
+        self._device_id = device_id
         self._deployments = deployments
         self._board = board
         self._outbox = outbox
@@ -150,12 +152,17 @@ class Intake:
             except ValueError as error:
                 refused.append(rows.Refusal(index, "intake.bad_result", str(error)))
                 continue
-            accepted.append(rows.finish(result, deployment, self._board, now_ms=now_ms))
+            accepted.append(self._finish(result, deployment, now_ms))
         if accepted:
             await self._store(deployment, accepted)
         elif refused and not many:
             raise RowsRefused(count=1, refused=msgspec.to_builtins(refused))
         return _json({"accepted": len(accepted), "refused": msgspec.to_builtins(refused)})
+
+    def _finish(self, result: Result, deployment: Deployment, now_ms: int) -> AgentResult:
+        return rows.finish(
+            result, deployment, self._board, device_id=self._device_id, now_ms=now_ms
+        )
 
     async def _store(self, deployment: Deployment, accepted: list[AgentResult]) -> None:
         self._spend(deployment.id, len(accepted))
@@ -207,8 +214,7 @@ class Intake:
         else:
             result = historic.weather(body)
             answer = _old(historic.reply("0000", action="none"))
-        row = rows.finish(result, deployment, self._board, now_ms=boot.wall_ms())
-        await self._store(deployment, [row])
+        await self._store(deployment, [self._finish(result, deployment, boot.wall_ms())])
         return answer
 
 

@@ -128,6 +128,7 @@ class Agent:
             on_desired=self._desired_changed,
         )
         self.intake = Intake(
+            device_id=self.device.device_id,
             deployments=self.deployments,
             board=self.board,
             outbox=self.outbox,

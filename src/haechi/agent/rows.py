@@ -121,7 +121,9 @@ def decode(row: Any) -> Result:
     return result
 
 
-def finish(result: Result, deployment: Deployment, board: Board, *, now_ms: int) -> AgentResult:
+def finish(
+    result: Result, deployment: Deployment, board: Board, *, device_id: str, now_ms: int
+) -> AgentResult:
     """Fill in what the agent knows: identity for de-duplication, camera, assignment, times."""
     spec = deployment.kept.spec
     if result.instance is None or result.seq is None:
@@ -142,6 +144,7 @@ def finish(result: Result, deployment: Deployment, board: Board, *, now_ms: int)
         "deployment_id": spec.deployment_id,
         "package_id": spec.package_id,
         "version_id": spec.version_id,
+        **dict.fromkeys(("device_id", "eid", "did", "nid"), device_id),
     }
     if result.claimed:
         result.claimed = {k: v for k, v in result.claimed.items() if known.get(k) != v}

@@ -14,7 +14,7 @@ from haechi.protocol import commands as c
 from haechi.protocol.assignments import Assignment
 from haechi.protocol.desired import ContainerSpec, DesiredState
 
-from .conftest import BASE, CommandError, Edge, ScriptedServer
+from .conftest import BASE, SOCKET, CommandError, Edge, ScriptedServer
 
 SDK = base64.b64encode(Path(haechi.sdk.__file__).read_bytes()).decode()
 AI = """
@@ -276,3 +276,79 @@ async def test_assignments_without_media_wait(
     await server.order("container.start", start)
     await server.until(reported(server, spec.deployment_id, lambda one: one.ready_ms))
     assert server.states[-1].assignments == []
+
+
+class Doorway:
+    """A unix socket in front of the engine's: closed, it is as if the daemon were gone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_unix_server(self._pass, str(self.path))
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self.path.unlink(missing_ok=True)
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there = await asyncio.open_unix_connection(SOCKET)
+        self._open |= {writer, there}
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_copy(reader, there))
+                group.create_task(_copy(there_reader, writer))
+        finally:
+            self._open -= {writer, there}
+            writer.transport.abort()
+            there.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+    except (OSError, RuntimeError):
+        writer.transport.abort()
+
+
+async def test_the_daemon_goes_and_comes_back(
+    server: ScriptedServer, docker_edge: Edge, docker, image, tmp_path: Path
+) -> None:
+    edge = docker_edge
+    door = Doorway(tmp_path / "engine.sock")
+    await door.open()
+    edge.start(docker_socket=str(door.path))
+    await server.until(lambda: server.samples)
+    spec = spec_of(image)
+    began = await server.order("container.start", c.StartContainer(spec, token_of(spec)))
+    await server.want(DesiredState(revision=1, deployments=[spec]))
+    await server.until(lambda: server.states[-1].revision == 1)
+
+    await door.close()
+    await edge.says("the container engine is away")
+    with pytest.raises(CommandError) as away:
+        await server.order("engine.info", c.AskEngine())
+    assert away.value.code == "agent.engine_away"
+    # Results go on meanwhile; what happens to the container is found out afterwards.
+    count = len(server.results)
+    await server.until(lambda: len(server.results) > count + 2)
+    await docker.remove_container(began.container_id, force=True)
+    await door.open()
+    await server.until(
+        reported(
+            server,
+            spec.deployment_id,
+            lambda one: one.state == "running" and one.container_id != began.container_id,
+        )
+    )
+    await asyncio.to_thread(edge.stop)
+    await door.close()

@@ -29,6 +29,7 @@ class Site:
         self.outbox = Outbox(home.queue_file)
         self.located: list[str] = []
         self.intake = Intake(
+            device_id="dev-mine",
             deployments=self.deployments,
             board=self.board,
             outbox=self.outbox,
@@ -288,7 +289,14 @@ async def test_historic_bodies(site: Site) -> None:
 
 
 async def test_usage_plain_and_encoded_twice(site: Site) -> None:
-    plain = {"code": "0000", "message": "처리성공", "did": "dx01", "cpu": 12.5, "memory": 41.0}
+    plain = {
+        "code": "0000",
+        "message": "처리성공",
+        "did": "dx01",
+        "nid": "dev-mine",
+        "cpu": 12.5,
+        "memory": 41.0,
+    }
     assert (await site.call("POST", "/usage", plain))[1]["code"] == "0000"
     inner = json.dumps({"username": "root", "cpu": "12.5", "memory": 41, "ai_class": "눈"})
     status, answer, response = await site.call("POST", "/usage", inner)
