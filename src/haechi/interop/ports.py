@@ -1,0 +1,49 @@
+"""What the old interface calls, where a whole service would be more than it needs."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from haechi.core.access import Principal
+from haechi.core.operations import Operation
+from haechi.domains.results.model import Outcome
+from haechi.protocol.results import AgentResult, Result
+
+
+class AuditTrail(Protocol):
+    async def record(
+        self,
+        tx: AsyncSession,
+        by: Principal,
+        action: str,
+        subject: str,
+        details: dict[str, Any] | None = None,
+    ) -> None: ...
+
+
+class Builder(Protocol):
+    async def build_version(
+        self, version_id: str, platforms: Sequence[str] = (), *, by: Principal
+    ) -> Operation:
+        """Raises Busy, PlatformRefused."""
+
+
+class Collector(Protocol):
+    async def collect(self, *, by: Principal) -> Operation:
+        """Delete images of deleted versions. Raises Busy."""
+
+
+class ResultSink(Protocol):
+    def has_room(self, size_bytes: int) -> bool: ...
+
+    async def ingest(self, given: list[Result], by: Principal) -> Outcome:
+        """Answers once they are durable."""
+
+
+class AgentResults(Protocol):
+    def listen_results(self, listener: Callable[[str, list[AgentResult]], None]) -> None: ...
+
+
+Authenticate = Callable[[str, str], Awaitable[Principal | None]]
+"""`(token, address)` → whose it is."""
