@@ -88,6 +88,7 @@ log = logging.getLogger(__name__)
 
 STATIC_DIR: Final = Path(__file__).parent / "web" / "static"
 _HOUSEKEEPING_S: Final = 3600.0
+_KEEP_DEPLOYMENTS: Final = timedelta(days=365)
 _LOOPBACK: Final = ("127.", "localhost:", "[::1]:")
 
 
@@ -256,6 +257,8 @@ class Haechi:
         )
         self.inventory.watched_by(self.agents)
         self.inventory.on_delete("device", self.agents.delete_device)
+        self.inventory.on_delete("device", self.registry.delete_device)
+        self.agents.on_revoked(self.registry.revoke_pull)
 
     def _wire_telemetry(self) -> None:
         s = self.settings
@@ -393,6 +396,7 @@ class Haechi:
                 older_than=timedelta(days=self.settings.operations.retention_days)
             )
             await self.auth.sessions.forget_expired()
+            await self.deployments.book.forget_old(older_than=_KEEP_DEPLOYMENTS)
             await self.clock.sleep(_HOUSEKEEPING_S)
 
 

@@ -43,6 +43,7 @@ class BadArguments(Invalid):
 class CommandCancelled(Conflict):
     code = "agent.cancelled"
     detail = Text("'{verb}' 명령이 취소되었습니다.", "The command '{verb}' was cancelled.")
+    remedy = Text("필요하면 다시 시작하세요.", "Start it again if it is still wanted.")
 
 
 class DeadlinePassed(Upstream):
@@ -145,6 +146,10 @@ class NoContainer(NotFound):
     detail = Text(
         "장치에 배포 {deployment_id}의 컨테이너가 없습니다.",
         "The device has no container of deployment {deployment_id}.",
+    )
+    remedy = Text(
+        "배포를 다시 실행하거나 제거하세요.",
+        "Deploy it again, or remove the deployment.",
     )
 
 

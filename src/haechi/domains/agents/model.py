@@ -114,6 +114,10 @@ class TooManyCommands(Unavailable):
 class NoFirstWord(Invalid):
     code = "agents.no_hello"
     detail = Text("연결의 첫 메시지는 hello여야 합니다.", "The first frame must be a hello.")
+    remedy = Text(
+        "장치의 에이전트를 서버와 맞는 버전으로 업데이트하세요.",
+        "Update the agent of the device to a release that fits the server.",
+    )
 
 
 class WrongDevice(Forbidden):
@@ -187,3 +191,7 @@ class LinkClosed(AppError):
     code = "agents.link_closed"
     http_status = 503
     detail = Text("연결이 닫혔습니다: {reason}", "The link was closed: {reason}")
+    remedy = Text(
+        "에이전트가 곧 다시 연결합니다. 반복되면 에이전트 로그를 확인하세요.",
+        "The agent connects again by itself; if it keeps happening, read its log.",
+    )

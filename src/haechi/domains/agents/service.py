@@ -1,7 +1,7 @@
 """What the rest of haechi asks of agents: enrol, command, desired state, presence, time."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -86,6 +86,7 @@ class Agents:
             server_id=server_id,
         )
         self._desired = self._links.desired
+        self._revoked_hooks: list[Callable[[str], Awaitable[None]]] = []
         bus.on("states", self._on_change)
 
     async def start(self) -> None:
@@ -165,6 +166,12 @@ class Agents:
             await self._machines.revoke_device(tx, device_id, by)
             await self._directory.note_enrolment(tx, device_id, "revoked")
         self._links.end(device_id, Revoked.code)
+        for hook in self._revoked_hooks:
+            await hook(device_id)
+
+    def on_revoked(self, hook: Callable[[str], Awaitable[None]]) -> None:
+        """Call `hook(device_id)` once a device has been revoked: others hold credentials too."""
+        self._revoked_hooks.append(hook)
 
     async def delete_device(self, tx: AsyncSession, device_id: str) -> None:
         """Part of the transaction that deletes the device."""

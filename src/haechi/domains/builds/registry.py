@@ -129,6 +129,12 @@ class SiteRegistry:
                 await tx.delete(row)
         await self._write_logins()
 
+    async def delete_device(self, tx: AsyncSession, device_id: str) -> None:
+        """Part of the transaction that deletes the device; the password file follows."""
+        row = await store.pull_login(tx, device_id)
+        if row is not None:
+            await tx.delete(row)
+
     async def _write_logins(self) -> None:
         async with self._db.read() as tx:
             logins = {row.device_id: row.hashed for row in await store.pull_logins(tx)}
@@ -272,6 +278,8 @@ class SiteRegistry:
         del topic
         if data.get("kind") == "version" and data.get("change") == "delete":
             self._version_deleted.set()
+        if data.get("kind") == "device" and data.get("change") == "delete":
+            _ = self._tasks.spawn("write-logins", self._write_logins())
 
     async def _collect_after_deletions(self) -> None:
         while True:

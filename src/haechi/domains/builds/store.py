@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from haechi.core.db import Base, Json, UtcDateTime
-from haechi.core.pages import Page, decode_cursor, page_of
+from haechi.core.pages import Page, decode_moment_cursor, page_of
 from haechi.domains.builds.images import normalise
 from haechi.domains.builds.model import BaseImage, BaseUse, Build, BuildNotFound, BuildState
 
@@ -124,13 +124,13 @@ async def find(
         query = query.where(BuildRow.package_id == package_id)
     if state is not None:
         query = query.where(BuildRow.state == state.value)
-    after = decode_cursor(cursor, 2)
+    after = decode_moment_cursor(cursor)
     if after:
-        at = datetime.fromisoformat(str(after[0]))
+        at, last = after
         query = query.where(
             sa.or_(
                 BuildRow.created_at < at,
-                sa.and_(BuildRow.created_at == at, BuildRow.id < str(after[1])),
+                sa.and_(BuildRow.created_at == at, BuildRow.id < last),
             )
         )
     rows = (await tx.scalars(query.limit(limit + 1))).all()

@@ -258,6 +258,10 @@ class FixedCamera(Conflict):
 class TakesNoCamera(Conflict):
     code = "deployments.takes_no_camera"
     detail = Text("이 패키지는 카메라를 쓰지 않습니다.", "This package takes no camera.")
+    remedy = Text(
+        "카메라를 쓰는 패키지의 배포를 고르세요.",
+        "Choose a deployment of a package that takes cameras.",
+    )
 
 
 class AlreadyAssigned(Conflict):
