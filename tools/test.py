@@ -111,7 +111,8 @@ def unit() -> Count:
 
 
 def integration() -> Count:
-    return pytest("tests/contract", "tests/integration")
+    """Two at a time, a file to a worker: most of them wait for Docker or processes."""
+    return pytest("tests/contract", "tests/integration", "-n", "2", "--dist", "loadfile")
 
 
 def e2e() -> Count:
