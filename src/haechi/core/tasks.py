@@ -11,6 +11,8 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from haechi.errors import AppError
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -61,7 +63,9 @@ class Tasks:
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None:
+        if isinstance(error, AppError):  # an answer to whoever waits for it, not a bug
+            log.info("task %s: %s", task.get_name(), error)
+        elif error is not None:
             log.error("task %s failed", task.get_name(), exc_info=error)
 
     async def close(self) -> None:

@@ -1,6 +1,8 @@
 """Small promises of errors, ids, secrets, settings, bus, pages, access and the control DB."""
 
 import asyncio
+import base64
+import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -14,6 +16,7 @@ from haechi.core.access import NotAllowed, NotSignedIn, Principal, Role, access_
 from haechi.core.bus import Bus
 from haechi.core.db import AlreadyServed, Base, Database, ProcessLock, UtcDateTime
 from haechi.core.secrets import Keyring, Secret
+from haechi.core.tasks import Tasks
 
 
 class _CounterRow(Base):
@@ -182,6 +185,29 @@ def test_cursor_round_trip_and_foreign_cursor_refused():
             pages.decode_cursor(bad, 2)
 
 
+@pytest.mark.parametrize(
+    "key", [["x", "y"], ["2026-01-01", "y"], [{}, "y"], [2**70, "y"], [True, "y"], ["x"], "xy"]
+)
+def test_a_forged_cursor_reaches_no_database(key):
+    forged = base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+    with pytest.raises(errors.BadRequest):
+        pages.decode_moment_cursor(forged)
+
+
+async def test_a_task_that_ends_as_foreseen_logs_no_traceback(caplog):
+    async def refuse():
+        raise errors.BadRequest(reason="no")
+
+    async def fail():
+        raise ValueError("a bug")
+
+    tasks = Tasks("test")
+    for work in (refuse(), fail()):
+        await asyncio.gather(tasks.spawn("work", work), return_exceptions=True)
+    told = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.exc_info is not None for record in told] == [True]
+
+
 def test_access_is_ordered_and_unmarked_is_none():
     @requires(Role.OPERATOR, also={"device"})
     def endpoint(): ...
@@ -221,9 +247,7 @@ async def test_reader_cannot_write_and_naive_time_is_refused(db):
             await tx.execute(sa.insert(_CounterRow).values(id=2, value=1))
     with pytest.raises(sa.exc.StatementError):
         async with db.write() as tx:
-            await tx.execute(
-                sa.insert(_CounterRow).values(id=2, value=1, at=datetime(2026, 1, 1))
-            )
+            await tx.execute(sa.insert(_CounterRow).values(id=2, value=1, at=datetime(2026, 1, 1)))
 
 
 async def test_failed_write_rolls_back(db):

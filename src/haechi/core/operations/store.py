@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from haechi.core.db import Base, Json, UtcDateTime
 from haechi.core.operations.model import ACTIVE, Operation, State
-from haechi.core.pages import Page, decode_cursor, page_of
+from haechi.core.pages import Page, decode_moment_cursor, page_of
 from haechi.errors import Busy, ObjectNotFound
 
 _ACTIVE_SQL = sa.text("state IN ('queued', 'running', 'cancelling')")
@@ -131,13 +131,13 @@ async def find(
         query = query.where(OperationRow.state == state)
     if parent_id:
         query = query.where(OperationRow.parent_id == parent_id)
-    after = decode_cursor(cursor, 2)
+    after = decode_moment_cursor(cursor)
     if after:
-        at = datetime.fromisoformat(after[0])
+        at, last = after
         query = query.where(
             sa.or_(
                 OperationRow.created_at < at,
-                sa.and_(OperationRow.created_at == at, OperationRow.id < after[1]),
+                sa.and_(OperationRow.created_at == at, OperationRow.id < last),
             )
         )
     rows = (await tx.scalars(query.limit(limit + 1))).all()

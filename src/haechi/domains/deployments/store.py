@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from haechi.core.db import Base, Json, UtcDateTime
-from haechi.core.pages import Page, decode_cursor, page_of
+from haechi.core.pages import Page, decode_cursor, decode_moment_cursor, page_of
 from haechi.domains.deployments.model import (
     Assignment,
     AssignmentNotFound,
@@ -227,13 +227,13 @@ async def find(
     ):
         if value is not None:
             query = query.where(column == value)
-    after = decode_cursor(cursor, 2)
+    after = decode_moment_cursor(cursor)
     if after:
-        at = datetime.fromisoformat(after[0])
+        at, last = after
         query = query.where(
             sa.or_(
                 DeploymentRow.created_at < at,
-                sa.and_(DeploymentRow.created_at == at, DeploymentRow.id < after[1]),
+                sa.and_(DeploymentRow.created_at == at, DeploymentRow.id < last),
             )
         )
     query = query.order_by(DeploymentRow.created_at.desc(), DeploymentRow.id.desc())

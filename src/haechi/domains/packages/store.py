@@ -8,14 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from haechi.core.clock import from_text
 from haechi.core.db import Base, Json, UtcDateTime
-from haechi.core.pages import Page, decode_cursor, page_of
+from haechi.core.pages import Page, decode_cursor, decode_moment_cursor, page_of
 from haechi.domains.packages import manifest
 from haechi.domains.packages.inspection import Note
 from haechi.domains.packages.layout import Layout
 from haechi.domains.packages.model import Package, PackageSummary, PackageVersion, Revision
-from haechi.errors import BadRequest, ObjectNotFound
+from haechi.errors import ObjectNotFound
 
 
 class PackageRow(Base):
@@ -188,13 +187,13 @@ async def find_versions(
         .order_by(VersionRow.created_at.desc(), VersionRow.id.desc())
         .limit(limit + 1)
     )
-    after = decode_cursor(cursor, 2)
+    after = decode_moment_cursor(cursor)
     if after:
-        at = _moment(after[0])
+        at, last = after
         query = query.where(
             sa.or_(
                 VersionRow.created_at < at,
-                sa.and_(VersionRow.created_at == at, VersionRow.id < str(after[1])),
+                sa.and_(VersionRow.created_at == at, VersionRow.id < last),
             )
         )
     rows = (await tx.scalars(query)).all()
@@ -203,13 +202,6 @@ async def find_versions(
         limit,
         lambda version: (version.created_at.isoformat(), version.id),
     )
-
-
-def _moment(text: object) -> datetime:
-    try:
-        return from_text(str(text))
-    except ValueError as error:
-        raise BadRequest(reason="cursor") from error
 
 
 async def revisions(tx: AsyncSession, version_id: str) -> list[RevisionRow]:

@@ -63,8 +63,7 @@ def find(
 def _ids(
     connection: apsw.Connection, asked: Filter, limit: int, before_id: int | None
 ) -> list[int]:
-    low = (asked.from_ms or 0) << ID_BITS
-    high = _MAX_ID if asked.to_ms is None else (asked.to_ms << ID_BITS) - 1
+    low, high = _bounds(asked.from_ms or 0, asked.to_ms)
     if before_id is not None:
         high = min(high, before_id - 1)
     camera = _name(connection, asked.camera_id)
@@ -94,6 +93,12 @@ def _ids(
         (*values, limit),
     )
     return [int(row[0]) for row in rows]
+
+
+def _bounds(from_ms: int, to_ms: int | None) -> tuple[int, int]:
+    """First and last id of a period; times beyond what an id can hold (year 2248) mean its end."""
+    last = _MAX_ID if to_ms is None else (to_ms << ID_BITS) - 1
+    return min(from_ms << ID_BITS, _MAX_ID), min(last, _MAX_ID)
 
 
 def _ids_of_sources(
@@ -252,7 +257,7 @@ def _by_rows(
     camera: int | None,
     sources: list[int] | None,
 ) -> list[Any]:
-    conditions, values = ["r.id BETWEEN ? AND ?"], [from_ms << ID_BITS, (to_ms << ID_BITS) - 1]
+    conditions, values = ["r.id BETWEEN ? AND ?"], list(_bounds(from_ms, to_ms))
     if camera is not None:
         conditions.append("r.camera = ?")
         values.append(camera)

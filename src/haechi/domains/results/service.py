@@ -18,6 +18,7 @@ from haechi.domains.results.model import BadPeriod, Bucket, Filter, Outcome, Sou
 from haechi.domains.results.ports import Authority, OnlyCamera, Sources, Stamps
 from haechi.domains.results.schema import ARRIVAL, NOT_AUTHORITATIVE, UNCERTAIN
 from haechi.domains.results.store import AgentBatch, AgentStored, NewRow, ResultStore
+from haechi.errors import BadRequest
 from haechi.protocol.results import AgentResult, Result
 
 log = logging.getLogger(__name__)
@@ -203,11 +204,18 @@ class Results:
             return 0
         watched: dict[str, bool] = {}
         fresh: list[tuple[int, NewRow]] = []
-        sources: dict[Source, int] = {}
+        counted: Source | None = None
+        count = 0
         for row_id, row in zip(ids, new, strict=True):
             if not row_id:
                 continue
-            sources[row.source] = sources.get(row.source, 0) + 1
+            source = row.source
+            if source is counted:
+                count += 1
+            else:
+                if counted is not None:
+                    self.accepted[counted.device_id, counted.package_name] += count
+                counted, count = source, 1
             camera_id = row.camera_id
             if camera_id is None or now_ms - row.captured_ms > _LIVE_MS:
                 continue
@@ -215,8 +223,8 @@ class Results:
                 watched[camera_id] = self._bus.followed(f"results:{camera_id}")
             if watched[camera_id]:
                 fresh.append((row_id, row))
-        for source, count in sources.items():
-            self.accepted[source.device_id, source.package_name] += count
+        if counted is not None:
+            self.accepted[counted.device_id, counted.package_name] += count
         for row_id, row in fresh[-_LIVE_ROWS:]:
             self._bus.publish(f"results:{row.camera_id}", document_of(row_id, row))
         return accepted
@@ -227,7 +235,7 @@ class Results:
         """Newest first."""
         _check_period(asked)
         key = decode_cursor(cursor, 1)
-        before_id = int(key[0]) if key else None
+        before_id = _id_in(key[0]) if key else None
 
         def query(connection: apsw.Connection) -> list[StoredResult]:
             return queries.find(connection, asked, limit=limit + 1, before_id=before_id)
@@ -333,6 +341,14 @@ def document_of(row_id: int, row: NewRow) -> dict[str, Any]:
         "attributes": msgspec.json.decode(row.attributes) if row.attributes else {},
         "claimed": msgspec.json.decode(row.claimed) if row.claimed else {},
     }
+
+
+def _id_in(part: object) -> int:
+    """The id in a cursor; one that no row could have is not ours."""
+    text = str(part)
+    if not (text.isascii() and text.isdecimal() and len(text) <= 19):
+        raise BadRequest(reason="cursor")
+    return int(text)
 
 
 def _check_period(asked: Filter) -> None:
