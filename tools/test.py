@@ -81,6 +81,8 @@ def file_sizes() -> Count:
     """No file over the hard limit; those over the soft one are named."""
     bad = 0
     for path in sorted((ROOT / "src").rglob("*.py")):
+        if path.parent.name == "versions":
+            continue  # migrations are written once and never edited
         lines = len(path.read_text("utf-8").splitlines())
         if lines > HARD_LINES:
             bad += 1
