@@ -1,6 +1,15 @@
 import { describe, expect, it } from "vitest";
 import type { Deployment } from "@/api/types";
-import { boxColor, boxLabel, countClasses, seenOf } from "@/format/boxes";
+import {
+  boxColor,
+  boxLabel,
+  closest,
+  contain,
+  countClasses,
+  momentOf,
+  remember,
+  seenOf,
+} from "@/format/boxes";
 import { standing } from "@/format/deployment";
 import { parseEnvironment } from "@/format/environment";
 import { joinLines, linesOf, LOG_LIMIT } from "@/format/log";
@@ -108,6 +117,26 @@ describe("boxes", () => {
   it("counts", () => expect(countClasses(seenOf(result))).toEqual([["person", 2], ["car", 1]]));
   it("labels", () => expect(boxLabel(seenOf(result)[1]!)).toBe("person 0.61"));
   it("keeps a class's colour", () => expect(boxColor("person")).toBe(boxColor("person")));
+});
+
+describe("boxes over a picture", () => {
+  const moment = (at_ms: number) => ({ at_ms, seen: [] });
+  it("are those of the picture's own time", () => {
+    const moments = [moment(1000), moment(1200), moment(1400)];
+    expect(closest(moments, 1210)?.at_ms).toBe(1200);
+    expect(closest(moments, 9000)).toBeUndefined();
+    expect(closest(moments, null)?.at_ms).toBe(1400);
+    expect(closest([], 1)).toBeUndefined();
+  });
+  it("come from results with a time, and are forgotten in time", () => {
+    expect(momentOf({ captured_at: "1970-01-01T00:00:01.000Z", objects: [] })).toEqual(moment(1000));
+    expect(momentOf({ objects: [] })).toBeNull();
+    expect(remember([moment(0), moment(20_000)], moment(21_000))).toHaveLength(2);
+  });
+  it("lie where the picture lies", () => {
+    expect(contain(4, 3, 1600, 300)).toEqual({ width: 400, height: 300, x: 600, y: 0 });
+    expect(contain(4, 3, 400, 900)).toEqual({ width: 400, height: 300, x: 0, y: 300 });
+  });
 });
 
 describe("a deployment's standing", () => {

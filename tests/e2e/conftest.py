@@ -17,7 +17,15 @@ from queue import Empty, Queue
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Response,
+    StorageState,
+    expect,
+    sync_playwright,
+)
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "src" / "haechi" / "web" / "static"
@@ -204,8 +212,22 @@ def sign_in(page, watch) -> Callable[..., None]:
     return enter
 
 
+@pytest.fixture(scope="session")
+def session_state(site, browser) -> StorageState:
+    """Cookies of one sign-in for the tests that are about something else."""
+    context = browser.new_context(base_url=site.url)
+    entered = context.request.post(
+        "/api/v1/session", data={"name": NAME, "password": PASSWORD}, timeout=15_000
+    )
+    assert entered.ok
+    state = context.storage_state()
+    context.close()
+    return state
+
+
 @pytest.fixture
-def signed_in(page, sign_in) -> Page:
-    sign_in()
+def signed_in(page, session_state) -> Page:
+    page.context.add_cookies(session_state["cookies"])
+    page.goto("/")
     expect(page.get_by_role("navigation", name="주 메뉴")).to_be_visible()
     return page

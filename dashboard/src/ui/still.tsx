@@ -1,26 +1,30 @@
 /**
- * A camera's still, read again every ~2 s while shown, with the newest boxes drawn over it.
+ * A camera's still, read again every ~2 s while shown, with boxes drawn over it.
  *
- * The next picture is decoded before it replaces the old one, so nothing flickers; a hidden tab
- * and a picture out of view ask for nothing.
+ * Picture and boxes share one canvas, so they cannot slip against each other, and the boxes are
+ * those of the picture's own moment: results arrive later than the frame that they are about. A
+ * hidden tab and a picture out of view ask for nothing.
  */
-import { useCallback, useEffect, useRef, useState } from "react";
-import { boxColor, boxLabel, seenOf } from "@/format/boxes";
-import type { Seen } from "@/api/types";
+import { type RefObject, useCallback, useEffect, useRef, useState } from "react";
+import { problemOf } from "@/api/problem";
+import { readStill } from "@/api/still";
+import { boxColor, boxLabel, closest, contain, type Moment, momentOf, remember } from "@/format/boxes";
 import { useT } from "@/i18n/react";
 import { useTopic } from "@/stream/react";
 import { cx } from "./cx";
 
 export const STILL_EVERY_MS = 2000;
-/** Boxes older than this are no longer about what is seen. */
-const BOX_LIFE_MS = 3000;
+const AFTER_FAILURE_MS = 6000;
+const DEFAULT_RATIO = 16 / 9;
+
+type Picture = { bitmap: ImageBitmap; at_ms: number | null };
 
 export function Still({
   camera_id,
   name,
   available,
   className,
-  big,
+  big = false,
 }: {
   camera_id: string;
   name: string;
@@ -31,59 +35,75 @@ export function Still({
 }) {
   const t = useT();
   const frame = useRef<HTMLDivElement>(null);
-  const picture = useRef<HTMLDivElement>(null);
-  const [missing, setMissing] = useState(false);
-  const [ratio, setRatio] = useState(16 / 9);
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const picture = useRef<Picture | null>(null);
+  const moments = useRef<Moment[]>([]);
+  const [failure, setFailure] = useState<string | null>(null);
+  const [ratio, setRatio] = useState(DEFAULT_RATIO);
   const visible = useVisible(frame);
+
+  const draw = useCallback(() => {
+    if (canvas.current) paint(canvas.current, picture.current, moments.current, big);
+  }, [big]);
+
+  useTopic(available ? `results:${camera_id}` : null, (message) => {
+    const moment = momentOf(message.data);
+    if (!moment) return;
+    moments.current = remember(moments.current, moment);
+    draw();
+  });
+
+  useEffect(() => {
+    const element = canvas.current;
+    if (!element) return;
+    const resize = new ResizeObserver(draw);
+    resize.observe(element);
+    return () => resize.disconnect();
+  }, [draw]);
 
   useEffect(() => {
     if (!visible || !available) return;
-    let ended = false;
+    const abort = new AbortController();
     let timer = 0;
-    const next = () => {
-      const image = new Image();
-      image.className = "size-full object-contain";
-      const again = (delay_ms: number) => {
-        if (!ended) timer = window.setTimeout(next, delay_ms);
-      };
-      image.onload = () => {
-        if (ended) return;
-        // The loaded element itself is shown: setting its address elsewhere would ask again.
-        picture.current?.replaceChildren(image);
-        setMissing(false);
-        if (image.naturalHeight > 0) setRatio(image.naturalWidth / image.naturalHeight);
-        again(STILL_EVERY_MS);
-      };
-      image.onerror = () => {
-        if (ended) return;
-        setMissing(true);
-        again(STILL_EVERY_MS * 3);
-      };
-      image.src = `/api/v1/cameras/${camera_id}/still?width=${stillWidth(frame.current)}&t=${Date.now()}`;
+    const next = async () => {
+      let wait_ms = STILL_EVERY_MS;
+      try {
+        const shown = await readStill(camera_id, stillWidth(frame.current), abort.signal);
+        picture.current?.bitmap.close();
+        picture.current = shown;
+        setFailure(null);
+        setRatio(shown.bitmap.width / shown.bitmap.height);
+        draw();
+      } catch (error) {
+        if (abort.signal.aborted) return;
+        wait_ms = AFTER_FAILURE_MS;
+        setFailure(problemOf(error).detail);
+      }
+      if (!abort.signal.aborted) timer = window.setTimeout(() => void next(), wait_ms);
     };
-    next();
+    void next();
     return () => {
-      ended = true;
+      abort.abort();
       window.clearTimeout(timer);
     };
-  }, [camera_id, visible, available]);
+  }, [camera_id, visible, available, draw]);
 
+  const blind = failure !== null || !available;
   return (
     <div
       ref={frame}
       className={cx("relative w-full overflow-hidden bg-black", className)}
       style={{ aspectRatio: String(ratio) }}
     >
-      <div
-        ref={picture}
+      <canvas
+        ref={canvas}
         role="img"
         aria-label={t("camera.stillAlt", { name })}
-        className={cx("absolute inset-0", missing && "opacity-35")}
+        className={cx("absolute inset-0 size-full", blind && "opacity-30")}
       />
-      <Boxes camera_id={camera_id} big={big ?? false} />
-      {(missing || !available) && (
-        <p className="absolute inset-0 grid place-items-center bg-black/40 p-2 text-center text-sm text-white">
-          {t(available ? "camera.noStill" : "camera.noDevice")}
+      {blind && (
+        <p className="absolute inset-0 grid place-items-center p-3 text-center text-sm text-white">
+          {available ? failure || t("camera.noStill") : t("camera.noDevice")}
         </p>
       )}
     </div>
@@ -96,62 +116,41 @@ function stillWidth(element: HTMLElement | null): number {
   return Math.min(1920, Math.max(320, Math.ceil(pixels / 320) * 320));
 }
 
-function Boxes({ camera_id, big }: { camera_id: string; big: boolean }) {
-  const ref = useRef<HTMLCanvasElement>(null);
-  const seen = useRef<{ boxes: Seen[]; at_ms: number }>({ boxes: [], at_ms: 0 });
-  const draw = useCallback(() => {
-    const canvas = ref.current;
-    if (canvas) paint(canvas, seen.current.boxes, big);
-  }, [big]);
-
-  useTopic(`results:${camera_id}`, (message) => {
-    seen.current = { boxes: seenOf(message.data), at_ms: Date.now() };
-    draw();
-  });
-  useEffect(() => {
-    const canvas = ref.current;
-    if (!canvas) return;
-    const resize = new ResizeObserver(draw);
-    resize.observe(canvas);
-    const timer = window.setInterval(() => {
-      if (seen.current.boxes.length > 0 && Date.now() - seen.current.at_ms > BOX_LIFE_MS) {
-        seen.current = { boxes: [], at_ms: 0 };
-        draw();
-      }
-    }, 1000);
-    return () => {
-      resize.disconnect();
-      window.clearInterval(timer);
-    };
-  }, [draw]);
-  return <canvas ref={ref} aria-hidden className="absolute inset-0 size-full" />;
-}
-
-function paint(canvas: HTMLCanvasElement, boxes: Seen[], big: boolean): void {
+function paint(
+  canvas: HTMLCanvasElement,
+  picture: Picture | null,
+  moments: Moment[],
+  big: boolean,
+): void {
   const pen = canvas.getContext("2d");
   if (!pen) return;
-  const ratio = window.devicePixelRatio;
-  const width = (canvas.width = Math.round(canvas.clientWidth * ratio));
-  const height = (canvas.height = Math.round(canvas.clientHeight * ratio));
-  const size = (big ? 13 : 11) * ratio;
+  const scale = window.devicePixelRatio;
+  canvas.width = Math.round(canvas.clientWidth * scale);
+  canvas.height = Math.round(canvas.clientHeight * scale);
+  if (!picture) return;
+  const { bitmap, at_ms } = picture;
+  const area = contain(bitmap.width, bitmap.height, canvas.width, canvas.height);
+  pen.drawImage(bitmap, area.x, area.y, area.width, area.height);
+  const size = (big ? 13 : 11) * scale;
   pen.font = `600 ${size}px ${getComputedStyle(canvas).fontFamily}`;
   pen.textBaseline = "top";
-  pen.lineWidth = (big ? 2 : 1.5) * ratio;
-  for (const seen of boxes) {
-    const [x, y, w, h] = seen.box;
-    pen.strokeStyle = boxColor(seen.class);
-    pen.strokeRect(x * width, y * height, w * width, h * height);
+  pen.lineWidth = (big ? 2 : 1.5) * scale;
+  for (const seen of closest(moments, at_ms)?.seen ?? []) {
+    const [x, y, width, height] = seen.box;
+    const left = area.x + x * area.width;
+    const top = area.y + y * area.height;
+    pen.strokeStyle = pen.fillStyle = boxColor(seen.class);
+    pen.strokeRect(left, top, width * area.width, height * area.height);
     const label = boxLabel(seen);
-    const wide = pen.measureText(label).width + 6 * ratio;
-    const top = Math.max(0, y * height - size - 4 * ratio);
-    pen.fillStyle = boxColor(seen.class);
-    pen.fillRect(x * width - pen.lineWidth / 2, top, wide, size + 4 * ratio);
+    const above = Math.max(area.y, top - size - 4 * scale);
+    const wide = pen.measureText(label).width + 6 * scale;
+    pen.fillRect(left - pen.lineWidth / 2, above, wide, size + 4 * scale);
     pen.fillStyle = "#071013";
-    pen.fillText(label, x * width + 3 * ratio, top + 2 * ratio);
+    pen.fillText(label, left + 3 * scale, above + 2 * scale);
   }
 }
 
-function useVisible(ref: React.RefObject<HTMLElement | null>): boolean {
+function useVisible(ref: RefObject<HTMLElement | null>): boolean {
   const [inView, setInView] = useState(false);
   const [awake, setAwake] = useState(document.visibilityState === "visible");
   useEffect(() => {

@@ -20,6 +20,8 @@ import { AssignmentTable } from "./assignments";
 import { AssignDialog, CameraDialog } from "./dialogs";
 
 const SHOWN = 30;
+/** More than are shown, as most frames of a calm camera show nothing. */
+const READ = 300;
 const NONE: Assignment[] = [];
 
 export function CameraPage() {
@@ -158,11 +160,11 @@ function Content({ camera }: { camera: Camera }) {
 /** What is stored first, then what arrives; frames in which nothing was seen are left out. */
 function RecentResults({ camera_id }: { camera_id: string }) {
   const t = useT();
-  const query = useResults({ camera_id }, null, SHOWN);
+  const query = useResults({ camera_id }, null, READ);
   const [live, setLive] = useState<Result[]>([]);
   useTopic(`results:${camera_id}`, (message) => {
     const row = message.data as Result;
-    if (row.objects.length === 0 && !row.class) return;
+    if (!sawSomething(row)) return;
     setLive((known) => [row, ...known].slice(0, SHOWN));
   });
   return (
@@ -180,11 +182,15 @@ function RecentResults({ camera_id }: { camera_id: string }) {
           const newest = stored.items[0]?.captured_at ?? "";
           const rows = [
             ...live.filter((each) => (each.captured_at ?? "") > newest),
-            ...stored.items,
+            ...stored.items.filter(sawSomething),
           ].slice(0, SHOWN);
           return <ResultTable rows={rows} without={["camera"]} />;
         }}
       </Loaded>
     </Panel>
   );
+}
+
+function sawSomething(row: Result): boolean {
+  return row.objects.length > 0 || Boolean(row.class);
 }
