@@ -2,8 +2,8 @@
 
     python tests/benchmarks/ingest.py [--seconds 4]
 
-Prints one JSON row per figure: {name, value, unit, reference, reference_value, ratio}. Server on
-one core, clients on another; loopback only; every run bounded in time. After each run the rows in
+Prints one JSON row per figure: {name, value, unit, reference, reference_value, ratio}. Single
+results: server on one core, clients on another; else as they come. Loopback only; every run bounded in time. After each run the rows in
 the file are counted against those acknowledged.
 """
 
@@ -123,6 +123,10 @@ class Server:
         connection.close()
         return int(row[0])
 
+    def cpu_s(self) -> float:
+        ticks = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
     def memory_mb(self, what: str = "VmHWM") -> float:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith(what):
@@ -131,11 +135,19 @@ class Server:
 
 
 @contextmanager
-def server(mode: str) -> Iterator[Server]:
+def server(mode: str, *, one_core: bool = False) -> Iterator[Server]:
+    """`one_core`: the server on the first core, the clients on the last."""
+    cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="haechi-bench-") as folder:
         process = subprocess.Popen(
-            [sys.executable, HERE / "ingest_server.py", mode, folder], stdout=subprocess.PIPE
+            [
+                *(sys.executable, HERE / "ingest_server.py", mode, folder),
+                *(["--one-core"] if one_core else []),
+            ],
+            stdout=subprocess.PIPE,
         )
+        if one_core:  # the server takes the first
+            os.sched_setaffinity(0, {max(cores)})
         try:
             assert process.stdout is not None
             port, token = process.stdout.readline().split()
@@ -144,6 +156,7 @@ def server(mode: str) -> Iterator[Server]:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
             process.stdout.close()
+            os.sched_setaffinity(0, cores)
 
 
 def drive(
@@ -234,7 +247,7 @@ def check(at: Server, load: Load, table: str, warm_rows: int = 0) -> None:
 def measure_single(mode: str, seconds: float) -> tuple[float, float]:
     """(acknowledged requests per second, p99 ms)."""
     table = "rows" if mode == "bare" else "results"
-    with server(mode) as at:
+    with server(mode, one_core=True) as at:
         warm, _ = drive(at, SINGLE_CONNECTIONS, 1.0, single_maker(at))
         load, took_s = drive(at, SINGLE_CONNECTIONS, seconds, single_maker(at))
         check(at, load, table, warm.rows)
@@ -265,9 +278,15 @@ def single_durable(seconds: float) -> dict[str, object]:
 def batches(seconds: float) -> dict[str, object]:
     with server("haechi") as at:
         warm, _ = drive(at, BATCH_CONNECTIONS, 1.0, batch_maker(at, BATCH_ROWS))
+        cpu_s = at.cpu_s()
         load, took_s = drive(at, BATCH_CONNECTIONS, seconds, batch_maker(at, BATCH_ROWS))
+        cpu_s = at.cpu_s() - cpu_s
         check(at, load, "results", warm.rows)
-    print(f"batch: p99 {load.p99_ms():.1f} ms, {load.overloaded} refused", file=sys.stderr)
+    print(
+        f"batch: p99 {load.p99_ms():.1f} ms, {load.overloaded} refused, server on its core"
+        f" {cpu_s / took_s:.0%} of the time, {load.rows / cpu_s:,.0f} rows per CPU second",
+        file=sys.stderr,
+    )
     return {
         "name": "ingest_batch_rows_per_s",
         "value": round(load.rows / took_s),
@@ -301,7 +320,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--only", choices=["single", "batch", "overload"])
     given = parser.parse_args()
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     parts = {
         "single": lambda: single_durable(given.seconds),
         "batch": lambda: batches(given.seconds),

@@ -4,7 +4,7 @@
 commit, one table, one index, no caller to find out, nothing to check. `haechi` is the product's
 own path: Shield, Gate with a deployment token, Front, IngestEndpoint, Results.
 
-    python tests/benchmarks/ingest_server.py bare|haechi FOLDER     # prints "PORT TOKEN"
+    python tests/benchmarks/ingest_server.py bare|haechi FOLDER [--one-core]     # prints "PORT TOKEN"
 """
 
 from __future__ import annotations
@@ -168,5 +168,6 @@ async def main(mode: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if "--one-core" in sys.argv:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

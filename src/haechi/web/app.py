@@ -159,9 +159,9 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope.setdefault("state", {})["request_id"] = ids.new_id("request")
             fast = self._fast.get((scope["method"], scope["path"]))
-            if fast is not None:
+            if fast is not None:  # its request id is made with the problem, where there is one
                 await fast(scope, receive, send)
                 return
+            scope.setdefault("state", {})["request_id"] = ids.new_id("request")
         await self._api(scope, receive, send)

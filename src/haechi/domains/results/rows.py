@@ -43,14 +43,13 @@ _Rows = list[_Claiming] | list[Result]
 _decode_many = msgspec.json.Decoder(list[Result])
 _decode_one = msgspec.json.Decoder(Result)
 _decode_claiming = msgspec.json.Decoder(list[_Claiming])
-_CLAIMS: Final = tuple(f'"{name}"'.encode() for name in _IDENTITY)
 
 
 def decode(body: bytes) -> tuple[Good, list[RefusedRow]]:
     """Rows of a request body, good ones and refused ones. Raises BadResults, TooManyRows."""
     rows: _Rows
     try:
-        if any(claim in body for claim in _CLAIMS):
+        if _claims_something(body):
             many = body if _is_list(body) else b"[" + body + b"]"
             rows = _decode_claiming.decode(many)
         elif _is_list(body):
@@ -62,6 +61,17 @@ def decode(body: bytes) -> tuple[Good, list[RefusedRow]]:
     if len(rows) > MAX_BATCH:
         raise TooManyRows(limit=MAX_BATCH, count=len(rows))
     return check(rows)
+
+
+def _claims_something(body: bytes) -> bool:
+    """Spelt out: it is asked for every single result."""
+    return (
+        b'"device_id"' in body
+        or b'"deployment_id"' in body
+        or b'"package_id"' in body
+        or b'"version_id"' in body
+        or b'"image_digest"' in body
+    )
 
 
 def _is_list(body: bytes) -> bool:

@@ -124,13 +124,16 @@ class ResultStore:
         numbers = self._numbers_of
         new = self._seen.add
         counter = self._counter
+        last: tuple[Source, str | None, str | None, str | None] | None = None
+        source, camera, instance, assignment = 0, None, None, None
         for row in rows:
             # Taken apart at once: this loop is what a batch costs.
             (captured_ms, received_ms, stored_ms, source_, camera_id, instance_, seq) = row[:7]
             (assignment_id, epoch, flags, class_, class_prob, took_ms, seen) = row[7:14]
-            source, camera, instance, assignment = numbers(
-                connection, source_, camera_id, instance_, assignment_id
-            )
+            stream = (source_, camera_id, instance_, assignment_id)
+            if stream != last:  # mostly the same AI says one after the other
+                source, camera, instance, assignment = numbers(connection, *stream)
+                last = stream
             if instance is not None and seq is not None and not new(connection, instance, seq):
                 ids.append(0)
                 continue
