@@ -39,12 +39,15 @@ from haechi.domains.agents.service import Agents
 from haechi.domains.audit import api as audit_api
 from haechi.domains.audit.service import Audit
 from haechi.domains.auth import api as auth_api
+from haechi.domains.auth.model import Peer
 from haechi.domains.auth.service import Auth
 from haechi.domains.builds import api as builds_api
 from haechi.domains.builds.platforms import PlatformBuilders
 from haechi.domains.builds.registry import SiteRegistry
 from haechi.domains.builds.service import Builds
 from haechi.domains.builds.versions import PackageVersions as VersionsToBuild
+from haechi.domains.collaboration import SwitchByVersion, SwitchByWeather
+from haechi.domains.collaboration.neighbours import DeploymentsDeployer, PackagedAis
 from haechi.domains.deployments import api as deployments_api
 from haechi.domains.deployments.assignments import Assignments
 from haechi.domains.deployments.context import Context
@@ -70,6 +73,8 @@ from haechi.domains.results.schema import SCHEMA as RESULTS_SCHEMA
 from haechi.domains.video import Video
 from haechi.domains.video import api as video_api
 from haechi.domains.video.agent_stills import AgentStills
+from haechi.interop import RecordedClusters, Vms, create_interop
+from haechi.interop import Services as InteropServices
 from haechi.protocol.commands import RegistryAccess
 from haechi.settings import Loaded
 from haechi.web import operations as operations_api
@@ -145,6 +150,7 @@ class Haechi:
         self._wire_builds(keyring)
         self._wire_deployments(keyring)
         self._wire_telemetry()
+        self._wire_interop()
         self.dashboard_settings = settings_api.SettingsStore(
             db=db, clock=clock, audit=self.audit, loaded=loaded
         )
@@ -302,6 +308,46 @@ class Haechi:
             cameras=self.inventory.cameras, stills=AgentStills(self.agents), clock=self.clock
         )
 
+    def _wire_interop(self) -> None:
+        s = self.settings
+        ais = PackagedAis(self.packages, self.deployments)
+        deployer = DeploymentsDeployer(self.deployments)
+        self.weather = SwitchByWeather(
+            db=self.db,
+            clock=self.clock,
+            operations=self.operations,
+            ais=ais,
+            deployer=deployer,
+            settings=s.collaboration,
+        )
+        authenticator = self.auth.authenticator
+        services = InteropServices(
+            db=self.db,
+            bus=self.bus,
+            clock=self.clock,
+            audit=self.audit,
+            operations=self.operations,
+            inventory=self.inventory,
+            packages=self.packages,
+            builds=self.builds,
+            registry=self.registry,
+            deployments=self.deployments,
+            results=self.results,
+            agents=self.agents,
+            authenticate=lambda token, address: authenticator.by_token(
+                token, Peer(address=address)
+            ),
+            weather=self.weather,
+            versions=SwitchByVersion(db=self.db, clock=self.clock, ais=ais, deployer=deployer),
+            clusters=RecordedClusters(
+                db=self.db, clock=self.clock, inventory=self.inventory, audit=self.audit
+            ),
+            vms=Vms(s.interop.vms_url) if s.interop.vms_url else None,
+            settings=lambda: s.interop,
+            inbox=s.interop.inbox or s.server.data_dir / "inbox",
+        )
+        self.interop = create_interop(services)
+
     @property
     def _https(self) -> bool:
         s = self.settings.server
@@ -360,6 +406,7 @@ class Haechi:
             Listener(
                 agents_app, s.agents.listen, agents_tls.context, HttpProtocol, WebSocketProtocol
             ),
+            *(Listener(self.interop.app, address) for address in s.interop.listen),
         ]
 
     async def start(self, environment: Mapping[str, str]) -> None:
@@ -374,12 +421,15 @@ class Haechi:
         await self.deployments.start()
         self.results.start()
         self.metrics.start()
+        self.interop.start()
+        await self.weather.start()
         await self.operations.start_engine()
         self.tasks.forever("housekeeping", self._keep_house)
 
     async def close(self) -> None:
         """In the order of dependence: no new work, then the work, then the stores."""
         await self.tasks.close()
+        await self.interop.close()
         await self.operations.close()
         await self.deployments.close()
         await self.video.close()

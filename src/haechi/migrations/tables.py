@@ -6,6 +6,7 @@ import pkgutil
 import haechi.domains
 from haechi.core.db import Base
 from haechi.core.operations import store as _operations  # noqa: F401 - declares a table
+from haechi.interop import store as _interop  # noqa: F401 - declares a table
 from haechi.web import idempotency as _idempotency  # noqa: F401 - declares a table
 from haechi.web import settings as _settings  # noqa: F401 - declares a table
 

@@ -304,6 +304,16 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_idempotency_keys_at"), ["at"], unique=False)
 
     op.create_table(
+        "interop_clusters",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("mid", sa.String(length=32), nullable=False),
+        sa.Column("wids", db.Json, nullable=False),
+        sa.Column("created_at", db.UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_interop_clusters")),
+        sa.UniqueConstraint("mid", name=op.f("uq_interop_clusters_mid")),
+    )
+    op.create_table(
         "operations",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
@@ -642,6 +652,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_operations_created_at_id")
 
     op.drop_table("operations")
+    op.drop_table("interop_clusters")
     with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_idempotency_keys_at"))
 
