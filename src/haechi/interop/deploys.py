@@ -81,10 +81,9 @@ class DeployCalls:
     # --- deploy
 
     async def deploy_to_device(self, call: Call) -> Answer:
-        device = await self._lookups.device(call.values["did"])
-        return await self.deploy(
-            call, call.values["sid"], [device], {device.id: call.values["did"]}
-        )
+        sid, did = _pair(call)
+        device = await self._lookups.device(did)
+        return await self.deploy(call, sid, [device], {device.id: did})
 
     async def deploy_to_cluster(self, call: Call) -> Answer:
         cluster = await self._lookups.cluster(call.values["cid"])

@@ -122,9 +122,15 @@ def _check_length(item: Field, name: str, value: Any) -> None:
 # --- reading
 
 
-def _wrong(name: str, expected: str) -> Refusal:
+_TEXT: Final = Text("글자", "text")
+_NUMBER_TEXT: Final = Text("숫자", "a number")
+
+
+def _wrong(name: str, expected: Text) -> Refusal:
     return Refusal(
-        "0010", f"{name}의 형식이 올바르지 않습니다 ({expected}).", f"{name} is not {expected}."
+        "0010",
+        f"{name}의 형식이 올바르지 않습니다 (필요한 형식: {expected.ko}).",
+        f"{name} is not {expected.en}.",
     )
 
 
@@ -136,9 +142,9 @@ def as_text(item: Any) -> str:
     elif isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise _wrong(item.name, "text")
+        raise _wrong(item.name, _TEXT)
     if any(0xD800 <= ord(char) < 0xE000 for char in value):
-        raise _wrong(item.name, "Unicode text")
+        raise _wrong(item.name, _TEXT)
     return value
 
 
@@ -146,27 +152,27 @@ def as_number(item: Any) -> float:
     """Finite; a number or its text."""
     value = item.value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise _wrong(item.name, "a number")
+        raise _wrong(item.name, _NUMBER_TEXT)
     try:
         number = float(value.strip().replace("_", "x") if isinstance(value, str) else value)
     except (ValueError, OverflowError) as error:
-        raise _wrong(item.name, "a number") from error
+        raise _wrong(item.name, _NUMBER_TEXT) from error
     if not math.isfinite(number):
-        raise _wrong(item.name, "a finite number")
+        raise _wrong(item.name, Text("유한한 숫자", "a finite number"))
     return number
 
 
 def _as_integer(item: Any) -> int:
     number = as_number(item)
     if not number.is_integer():
-        raise _wrong(item.name, "a whole number")
+        raise _wrong(item.name, Text("정수", "a whole number"))
     return int(number)
 
 
 def _as_gps(item: Any) -> tuple[float, float] | None:
     value = item.value
     if not isinstance(value, dict):
-        raise _wrong(item.name, "an object of latitude and longitude")
+        raise _wrong(item.name, Text("latitude와 longitude", "an object of latitude and longitude"))
     latitude, longitude = (
         as_number(_Named(f"{item.name}.{part}", value[part])) for part in ("latitude", "longitude")
     )
@@ -176,7 +182,7 @@ def _as_gps(item: Any) -> tuple[float, float] | None:
 def _as_workers(item: Any) -> list[str]:
     value = item.value
     if not isinstance(value, list):
-        raise _wrong(item.name, 'a list of {"wid": id}')
+        raise _wrong(item.name, Text('{"wid": ID} 목록', 'a list of {"wid": id}'))
     workers = []
     for index, worker in enumerate(value):
         wid = worker.get("wid") if isinstance(worker, dict) else worker
@@ -189,20 +195,22 @@ def _as_class(item: Any) -> str:
     value = item.value
     if isinstance(value, float):
         if not value.is_integer():
-            raise _wrong(item.name, "a class")
+            raise _wrong(item.name, Text("분류", "a class"))
         value = int(value)
     text = as_text(_Named(item.name, value)).strip()
     if not text:
-        raise _wrong(item.name, "a class")
+        raise _wrong(item.name, Text("분류", "a class"))
     return text.zfill(2) if text.isascii() and text.isdigit() else text
 
 
 # --- checking
 
 
-def _not_allowed(name: str, allowed: str, code: str = "0019") -> Refusal:
+def _not_allowed(name: str, allowed: str, ko: str = "") -> Refusal:
     return Refusal(
-        code, f"{name}에 허용되지 않는 값입니다 ({allowed}).", f"{name}: not allowed ({allowed})."
+        "0019",
+        f"{name}에 허용되지 않는 값입니다 (허용: {ko or allowed}).",
+        f"{name}: not allowed (allowed: {allowed}).",
     )
 
 
@@ -232,13 +240,15 @@ def _check_address(item: Any) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
         if looks_numeric or not _ADDRESS.match(text):
-            raise _not_allowed(item.name, "IP or host name") from error
+            raise _not_allowed(item.name, "IP or host name", "IP 또는 호스트 이름") from error
     return text
 
 
 def _check_host_name(item: Any) -> str:
     if not rules.is_host_name(item.value):
-        raise _not_allowed(item.name, "DNS label: a-z, 0-9, inner -, at most 63")
+        raise _not_allowed(
+            item.name, "a-z, 0-9, inner -, at most 63", "a-z, 0-9, 중간의 -, 63자 이내"
+        )
     return str(item.value)
 
 
@@ -259,7 +269,9 @@ def _check_camera_url(item: Any) -> str:
     try:
         rtsp.parse(item.value)
     except BadCameraUrl as error:
-        raise _not_allowed(item.name, str(error.data["reason"])) from error
+        raise _not_allowed(
+            item.name, f"a camera URL; {error.data['reason']}", "카메라 주소"
+        ) from error
     return str(item.value)
 
 
@@ -267,14 +279,14 @@ def _check_version(item: Any) -> str:
     try:
         return names.version(item.value)
     except BadVersion as error:
-        raise _not_allowed(item.name, "letters, digits, _.-") from error
+        raise _not_allowed(item.name, "letters, digits, _.-", "영문자, 숫자, _.-") from error
 
 
 def _check_file_name(item: Any) -> str:
     try:
         names.from_file_name(item.value)
     except BadName as error:
-        raise _not_allowed(item.name, "a plain file name") from error
+        raise _not_allowed(item.name, "a plain file name", "경로 없는 파일 이름") from error
     return str(item.value)
 
 
@@ -288,7 +300,7 @@ def _check_plain(item: Any) -> str:
     """No control characters in what is shown and stored."""
     text: str = item.value
     if any(ord(char) < 0x20 and char not in "\n\t\r" for char in text):
-        raise _not_allowed(item.name, "no control characters")
+        raise _not_allowed(item.name, "no control characters", "제어 문자 없는 글")
     return text
 
 

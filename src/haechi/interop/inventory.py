@@ -39,6 +39,13 @@ DEVICE_FIELDS: Final = (
     Field(("isSupportAnnalysis",), f.YES_NO, Text("분석 지원", "supports analysis")),
     Field(("url",), f.CAMERA_URL, Text("카메라 주소", "camera URL")),
 )
+_PARTS: Final = {
+    "id": "ID",
+    "name": "이름",
+    "ip": "IP",
+    "host_name": "호스트 이름",
+    "host": "이 호스트",
+}
 ID_FIELD: Final = Field(("id",), f.ID, Text("ID", "id"), required=True)
 
 
@@ -102,10 +109,14 @@ class InventoryCalls:
             and (first.role == "server") == master
             and first.host_name == wanted.get("host_name", first.host_name)
         )
+        if same and values.get("id") and "id" not in found:
+            # A host that an old program knows by another id is another host to it.
+            foreign = (await self._s.inventory.aliases("device")).get(first.id, [])
+            name, same = "host", not foreign
         if not same:
             raise Refusal(
                 "0003",
-                f"{name}은(는) 이미 등록된 '{first.name}'({first.id})의 것입니다.",
+                f"{_PARTS[name]}은(는) 이미 등록된 '{first.name}'({first.id})의 것입니다.",
                 f"The {name} already belongs to '{first.name}' ({first.id}).",
             )
         return first

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from haechi.domains.packages.model import PackageVersion
+from haechi.domains.packages.problems import StillDeployed
 from haechi.errors import AppError, Busy, Text
 from haechi.interop import fields as f
 from haechi.interop.codes import Refusal, reply
@@ -19,6 +20,7 @@ from haechi.interop.held import HeldCalls, Progress, key_of
 from haechi.interop.inventory import zip_name
 from haechi.interop.lookups import Lookups
 from haechi.interop.multipart import Reader
+from haechi.interop.problems import to_refusal
 from haechi.interop.services import Services
 from haechi.interop.uploads import Uploads, Wanted
 
@@ -94,7 +96,12 @@ class PackageCalls:
 
     async def remove_version(self, call: Call, version: PackageVersion) -> dict[str, object]:
         async def work(progress: Progress) -> dict[str, object]:
-            await self._s.packages.delete_version(version.package_id, version.id, by=call.caller.by)
+            try:
+                await self._s.packages.delete_version(
+                    version.package_id, version.id, by=call.caller.by
+                )
+            except StillDeployed as error:
+                raise await self._still_deployed(error) from error
             done = reply("0000", state="done")
             operation_id = await self._collect(call)
             if operation_id:
@@ -105,6 +112,19 @@ class PackageCalls:
         key = key_of("remove_ai", {"id": version.id})
         subjects = [f"package/{version.package_name}", f"version/{version.id}"]
         return await self._held.run(key, subjects, work, disconnected=call.disconnected)
+
+    async def _still_deployed(self, error: StillDeployed) -> Refusal:
+        refusal = to_refusal(error)
+        shown = await self._lookups.shown_devices()
+        refusal.more["nodes"] = [
+            {
+                "id": shown(row["device_id"]) if "device_id" in row else row.get("id", ""),
+                "name": row.get("name", ""),
+                "version": row.get("version", ""),
+            }
+            for row in sorted(error.data["where"], key=lambda row: str(row.get("name")))
+        ]
+        return refusal
 
     async def _collect(self, call: Call) -> str:
         """The registry forgets its images; a collection that runs already sees to it too."""

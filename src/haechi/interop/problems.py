@@ -117,7 +117,7 @@ def to_refusal(error: AppError) -> Refusal:
         more["busy_with"] = error.data.get("operation_id", "")
     if error.code in {"packages.still_deployed", "inventory.still_used"}:
         more["nodes"] = [
-            {"id": row.get("device_id", row.get("id", "")), **row}
+            {**row, "id": row.get("device_id", row.get("id", ""))}
             for row in error.data.get("where", [])
         ]
     refusal = Refusal(code_of(error), more=more)

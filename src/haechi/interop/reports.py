@@ -131,7 +131,12 @@ class ReportCalls:
     async def latest_usage(self, call: Call) -> Answer:
         """Of the device, or the newest of any."""
         ref = call.get("did")
-        device_id = (await self._lookups.device(ref)).id if ref else self._newest
+        device_id = self._newest
+        if ref:
+            try:
+                device_id = (await self._lookups.device(ref)).id
+            except Refusal:
+                device_id = ""
         found = self._latest.get(device_id)
         if found is None or self._now_ms() - found["at_ms"] > FRESH_MS:
             raise Refusal("0004", status=404, more={"message": "데이터 없음"})

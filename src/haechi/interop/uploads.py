@@ -124,6 +124,9 @@ class Uploads:
         built = set(facts.platforms) if facts else set()
         wanted = [one for one in platforms if one not in built]
         if built and not wanted:
+            past = await self._s.operations.find(subject=version_id, limit=1)
+            if past.items:  # the one that built it
+                done["operation_id"] = past.items[0].id
             return ""
         refused: list[str] = []
         operation: Operation | None = None
