@@ -66,6 +66,7 @@ class Ports:
     server: int = 8420
     agents: int = 8421
     registry: int = 8425
+    interop: int = 5231
 
 
 def free_ports() -> Ports:
@@ -76,7 +77,7 @@ def free_ports() -> Ports:
     while True:
         with ExitStack() as stack:
             ports = []
-            for _ in range(3):
+            for _ in range(4):
                 sock = stack.enter_context(socket.socket())
                 sock.bind(("127.0.0.1", 0))
                 ports.append(sock.getsockname()[1])
@@ -137,6 +138,8 @@ class Site:
             f"--registry-listen=127.0.0.1:{self.ports.registry}",
             environment={
                 "HAECHI_ADMIN_PASSWORD": self.password,
+                "HAECHI_INTEROP__LISTEN": f'["127.0.0.1:{self.ports.interop}"]',
+                "HAECHI_INTEROP__ALLOW": '["127.0.0.0/8"]',
                 **_build_environment(),
             },
         )
