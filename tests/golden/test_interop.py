@@ -110,7 +110,7 @@ async def test_story(story, tmp_path):
                 continue
             found = await call(world, step, masks)
             if os.environ.get("UPDATE_GOLDEN"):
-                step |= found
+                step.update(found)
             assert found == {"status": step.get("status"), "reply": step.get("reply")}, step["call"]
             for operation in re.findall(r"<op-\d+>", json.dumps(found["reply"])):
                 await world.operations.wait(masks.show(operation))
