@@ -79,7 +79,13 @@ class MockVms:
     async def serve(self) -> AsyncIterator[str]:
         """Its base URL, on a free loopback port."""
         config = uvicorn.Config(
-            self.app, host="127.0.0.1", port=0, lifespan="off", log_config=None, access_log=False
+            self.app,
+            host="127.0.0.1",
+            port=0,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
         )
         config.timeout_graceful_shutdown = 1
         server = uvicorn.Server(config)
