@@ -71,3 +71,15 @@ def test_stopping_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         inspect(zip_path, LIMITS, stop=lambda: True)
     assert not (tmp_path / "tree").exists()
+
+
+@pytest.mark.parametrize("more", [0, 21, 225, 3000])
+def test_a_file_that_packs_to_almost_nothing_is_read_to_its_end(tmp_path: Path, more: int) -> None:
+    # Just above a whole piece: zlib has taken all of its input and still holds the rest back.
+    size = 256 * 1024 + more
+    zip_path = tmp_path / "a.zip"
+    files = {"Dockerfile": b"FROM a\n", "model.bin": bytes(size)}
+    zip_path.write_bytes(zips.zip_of(files, compress=True))
+    inspect(zip_path, LIMITS)
+    extraction.extract(zip_path, tmp_path / "tree", LIMITS)
+    assert (tmp_path / "tree/model.bin").stat().st_size == size

@@ -237,3 +237,8 @@ def test_one_flipped_byte_is_answered(
     except AppError:
         return
     assert found.layout.dockerfile == "Dockerfile"
+
+
+def test_names_longer_than_any_path_are_not_even_kept(look: Look, problems: Problems) -> None:
+    assert look(zips.zip_of({**GOOD, "./" * 100 + "x": "1"})).files == 2
+    assert problems(zips.zip_of({**GOOD, "./" * 3000 + "x": "1"})) == ["packages.bad_path"]

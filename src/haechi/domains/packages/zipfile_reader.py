@@ -10,9 +10,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
-from haechi.domains.packages.problems import Damaged, NotAZip, TooManyFiles, Truncated
+from haechi.domains.packages.names import printable
+from haechi.domains.packages.problems import BadPath, Damaged, NotAZip, TooManyFiles, Truncated
 
 _END: Final = struct.Struct("<4s4H2LH")
 _END64_LOCATOR: Final = struct.Struct("<4sLQL")
@@ -21,6 +22,8 @@ _CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _MAX_COMMENT: Final = 65_535
 _CHUNK: Final = 256 * 1024
+MAX_NAME_BYTES: Final = 4096
+"""As written in the zip: more than any good path, little enough to keep for every entry."""
 STORED: Final = 0
 DEFLATED: Final = 8
 _WINDOWS: Final = frozenset({0, 10, 11, 14})
@@ -64,7 +67,7 @@ class ZipReader:
         self._file.close()
 
     def entries(self, *, limit: int) -> list[Entry]:
-        """Raises NotAZip, Truncated, TooManyFiles."""
+        """Raises NotAZip, Truncated, TooManyFiles, BadPath."""
         directory = self._find_directory()
         self.directory_at = directory.at
         self._file.seek(directory.at)
@@ -139,26 +142,10 @@ class ZipReader:
 
     def read(self, entry: Entry, path: str) -> Iterator[bytes]:
         """The content in pieces, never more than declared; raises Damaged at any difference."""
-        at = self.data_at(entry)
-        left, produced, crc = entry.packed_bytes, 0, 0
+        produced = crc = 0
         inflate = zlib.decompressobj(-15) if entry.method == DEFLATED else None
-        waiting = b""
         try:
-            while left > 0 or waiting:
-                if not waiting:
-                    self._file.seek(at)
-                    waiting = self._file.read(min(_CHUNK, left))
-                    if not waiting:
-                        raise Damaged(path=path)
-                    at += len(waiting)
-                    left -= len(waiting)
-                if inflate is None:
-                    piece, waiting = waiting, b""
-                else:
-                    piece = inflate.decompress(waiting, _CHUNK)
-                    waiting = inflate.unconsumed_tail
-                    if inflate.eof:
-                        left, waiting = 0, b""
+            for piece in self._pieces(entry, path, inflate):
                 produced += len(piece)
                 if produced > entry.size_bytes:
                     raise Damaged(path=path)
@@ -169,6 +156,27 @@ class ZipReader:
         incomplete = inflate is not None and not inflate.eof
         if incomplete or produced != entry.size_bytes or crc != entry.crc:
             raise Damaged(path=path)
+
+    def _pieces(self, entry: Entry, path: str, inflate: Any) -> Iterator[bytes]:
+        at, left = self.data_at(entry), entry.packed_bytes
+        while left > 0:
+            self._file.seek(at)
+            packed = self._file.read(min(_CHUNK, left))
+            if not packed:
+                raise Damaged(path=path)
+            at += len(packed)
+            left -= len(packed)
+            if inflate is None:
+                yield packed
+                continue
+            full = True
+            while packed or full:
+                piece = inflate.decompress(packed, _CHUNK)
+                yield piece
+                if inflate.eof:
+                    return
+                # A full piece: zlib may hold more back though it has taken all of its input.
+                packed, full = inflate.unconsumed_tail, len(piece) == _CHUNK
 
     def read_all(self, entry: Entry, path: str, *, limit: int) -> bytes:
         """A small file whole; raises Damaged where it is larger than `limit`."""
@@ -191,6 +199,9 @@ def _entry(header: bytes, variable: bytes, name_bytes: int, extra_bytes: int, ba
             # Info-ZIP's UTF-8 name counts only if it belongs to the name beside it.
             belongs = int.from_bytes(content[1:5], "little") == zlib.crc32(raw_name)
             raw_name, utf8_flag = (content[5:], True) if belongs else (raw_name, utf8_flag)
+    if len(raw_name) > MAX_NAME_BYTES:
+        shown = printable(raw_name[:MAX_NAME_BYTES].decode("latin-1"))
+        raise BadPath(path=shown, reason=f"> {MAX_NAME_BYTES} bytes")
     system = made_by >> 8
     mode = attributes >> 16 if system in _UNIX else 0
     return Entry(
