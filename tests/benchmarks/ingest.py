@@ -29,7 +29,7 @@ import apsw
 HERE = Path(__file__).parent
 SINGLE_CONNECTIONS = 64
 BATCH_CONNECTIONS = 8
-BATCH_ROWS = 100
+BATCH_ROWS = 500  # what the SDK sends at most at a time
 
 
 @dataclass
@@ -190,7 +190,10 @@ def drive(
     return load, time.perf_counter() - started
 
 
-_now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+def _now() -> tuple[str, int]:
+    """(the second, the millisecond) of this moment: results are mostly as new as they can be."""
+    now_s = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s)), int(now_s * 1000) % 1000
 
 
 def single_maker(at: Server) -> Callable[[int], Callable[[], tuple[bytes, int]]]:
@@ -201,10 +204,11 @@ def single_maker(at: Server) -> Callable[[int], Callable[[], tuple[bytes, int]]]
         def make() -> tuple[bytes, int]:
             nonlocal seq
             seq += 1
+            second, ms = _now()
             body = (
                 b'{"instance":"ins-%s-%d","seq":%d,"camera_id":"cam-%d","captured_at":"%s.%03dZ",'
                 b'"class":"rain","class_prob":0.7}'
-                % (tag.encode(), number, seq, number % 16, _now.encode(), seq % 1000)
+                % (tag.encode(), number, seq, number % 16, second.encode(), ms)
             )
             return at.request(body), 1
 
@@ -221,14 +225,15 @@ def batch_maker(at: Server, rows: int) -> Callable[[int], Callable[[], tuple[byt
         row = (
             f'{{"instance":"ins-{os.urandom(4).hex()}-{number}","seq":%d,'
             f'"camera_id":"cam-{number % 16}",'
-            f'"captured_at":"{_now}.%03dZ","objects":[{{"box":[0.1234,0.2345,0.0512,0.2011],'
+            f'"captured_at":"%s.%03dZ","objects":[{{"box":[0.1234,0.2345,0.0512,0.2011],'
             f'"class":"person","class_prob":0.931}}],"took_ms":24.4}}'
         )
 
         def make() -> tuple[bytes, int]:
             nonlocal seq
             first, seq = seq + 1, seq + rows
-            body = ",".join(row % (n, n % 1000) for n in range(first, first + rows))
+            second, ms = _now()
+            body = ",".join(row % (n, second, ms) for n in range(first, first + rows))
             return at.request(f"[{body}]".encode()), rows
 
         return make

@@ -111,7 +111,7 @@ class Telemetry:
         *,
         schemas: Sequence[Schema],
         max_queue_rows: int = 200_000,
-        max_queue_bytes: int = 16 * 1024 * 1024,
+        max_queue_bytes: int = 12 * 1024 * 1024,
         linger_s: float = 0.002,
         readers: int = 2,
         synchronous: Literal["FULL", "NORMAL"] = "FULL",

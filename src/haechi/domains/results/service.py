@@ -36,6 +36,7 @@ _QUEUED_PER_BYTE: Final = 6
 """Memory of a checked row waiting for its commit, by byte of its JSON (measured 5)."""
 
 _encode = msgspec.json.Encoder().encode
+_new_row = tuple.__new__  # a NamedTuple's own constructor is a Python call more for every row
 
 
 class Results:
@@ -189,7 +190,7 @@ class Results:
             flags |= NOT_AUTHORITATIVE
         objects = rows.encode_objects(row.objects) if row.objects else None
         claimed = rows.claims_of(row)
-        return NewRow(
+        values = (
             captured_ms,
             received_ms,
             stored_ms,
@@ -208,39 +209,39 @@ class Results:
             _encode(row.attributes).decode() if row.attributes else None,
             _encode(claimed).decode() if claimed else None,
         )
+        return _new_row(NewRow, values)
 
     def _after_commit(self, new: list[NewRow], ids: list[int], now_ms: int) -> int:
         """Count, and show the newest to whoever watches; what comes late is history, not news."""
-        accepted = len(new) - ids.count(0)
-        self.repeated += len(new) - accepted
-        if not accepted:
+        repeated = ids.count(0)
+        self.repeated += repeated
+        if repeated == len(new):
             return 0
-        watched: dict[str, bool] = {}
-        fresh: list[tuple[int, NewRow]] = []
-        counted: Source | None = None
-        count = 0
+        sources: dict[int, Source] = {}
+        counts: dict[int, int] = {}
         for row_id, row in zip(ids, new, strict=True):
-            if not row_id:
-                continue
-            source = row.source
-            if source is counted:
-                count += 1
-            else:
-                if counted is not None:
-                    self.accepted[counted.device_id, counted.package_name] += count
-                counted, count = source, 1
-            camera_id = row.camera_id
-            if camera_id is None or now_ms - row.captured_ms > _LIVE_MS:
-                continue
-            if camera_id not in watched:
-                watched[camera_id] = self._bus.followed(f"results:{camera_id}")
-            if watched[camera_id]:
-                fresh.append((row_id, row))
-        if counted is not None:
-            self.accepted[counted.device_id, counted.package_name] += count
+            if row_id:
+                source = row[3]  # `row.source`, asked a hundred thousand times a second
+                key = id(source)
+                sources[key] = source
+                counts[key] = counts.get(key, 0) + 1
+        for key, source in sources.items():
+            self.accepted[source.device_id, source.package_name] += counts[key]
+        self._publish(new, ids, now_ms)
+        return len(new) - repeated
+
+    def _publish(self, new: list[NewRow], ids: list[int], now_ms: int) -> None:
+        cameras = {row[4] for row in new}
+        followed = {c for c in cameras if c and self._bus.followed(f"results:{c}")}
+        if not followed:
+            return
+        fresh = [
+            (row_id, row)
+            for row_id, row in zip(ids, new, strict=True)
+            if row_id and row.camera_id in followed and now_ms - row.captured_ms <= _LIVE_MS
+        ]
         for row_id, row in fresh[-_LIVE_ROWS:]:
             self._bus.publish(f"results:{row.camera_id}", document_of(row_id, row))
-        return accepted
 
     # -- finding ------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class ResultStore:
         minutes: dict[tuple[int, int, int, int], list[int]] = {}
         numbers = self._numbers_of
         new = self._seen.add
-        counter = self._counter
+        counter, names = self._counter, self._names
         last: tuple[Source, str | None, str | None, str | None] | None = None
         source, camera, instance, assignment = 0, None, None, None
         for row in rows:
@@ -147,7 +147,7 @@ class ResultStore:
             counted, minute = camera or 0, captured_ms // 60_000
             objects = 0
             for name, times in seen:
-                class_seen = self._number(connection, name)
+                class_seen = names.get(name) or self._number(connection, name)
                 classes.append((class_seen, row_id))
                 _count(minutes, (counted, minute, source, class_seen), times)
                 objects += times
