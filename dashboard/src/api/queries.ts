@@ -123,6 +123,8 @@ export const useResults = (filter: ResultFilter, cursor: string | null, limit: n
   useQuery({
     queryKey: ["results", filter, cursor, limit],
     placeholderData: keepPreviousData,
+    // The newest page follows what comes in; an older one stays as it is being read.
+    refetchInterval: cursor === null ? 5_000 : false,
     queryFn: () =>
       body(
         http.GET("/api/v1/results", {
