@@ -298,7 +298,7 @@ class Telemetry:
                 f"synchronous={self._synchronous}",
                 "wal_autocheckpoint=4000",
                 "journal_size_limit=67108864",
-                "cache_size=-24000",
+                "cache_size=-12000",
                 "temp_store=MEMORY",
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
