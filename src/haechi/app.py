@@ -463,7 +463,9 @@ async def create(
         async with db.read() as tx:
             saved = await settings_api.saved(tx)
         loaded = settings.load(flags=flags, file=file, environment=environment, dashboard=saved)
-        keyring = Keyring.open(data_dir / "keyring")
+        # A key made anew would fit nothing that is there already.
+        fresh = not (data_dir / "pki" / "ca.key").exists()
+        keyring = Keyring.open(data_dir / "keyring", create=fresh)
         server_id = await settings_api.server_id(db, clock)
         return Haechi(loaded, clock=clock, db=db, keyring=keyring, server_id=server_id)
     except BaseException:

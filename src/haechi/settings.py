@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from haechi.errors import Invalid, Text
 
@@ -30,12 +30,24 @@ class BadSettings(Invalid):
     )
 
 
+def _address(value: str) -> str:
+    """`HOST:PORT`, `[V6]:PORT` or `:PORT`; empty where the setting may be."""
+    host, colon, port = value.rpartition(":")
+    good = colon and port.isascii() and port.isdecimal() and int(port) < 2**16
+    if value and (not good or (":" in host and not host.startswith("["))):
+        raise ValueError(f"'{value}' is not HOST:PORT")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ServerSettings(_Section):
-    listen: str = "127.0.0.1:8420"
+    listen: Annotated[Address, Field(min_length=1)] = "127.0.0.1:8420"
     """HOST:PORT of dashboard and API."""
     data_dir: Path = Path("haechi-data")
     """Folder of databases, packages, logs, registry and keys."""
@@ -50,9 +62,9 @@ class ServerSettings(_Section):
 
 
 class AgentsSettings(_Section):
-    listen: str = "127.0.0.1:8421"
+    listen: Annotated[Address, Field(min_length=1)] = "127.0.0.1:8421"
     """HOST:PORT where agents call in; always TLS by the site CA."""
-    address: str = ""
+    address: Address = ""
     """HOST:PORT that agents are told to call; empty: as `listen`."""
     silent_after_s: Annotated[float, Field(gt=0)] = 3.0
     """No word for so long: shown as silent."""
@@ -61,11 +73,11 @@ class AgentsSettings(_Section):
 
 
 class RegistrySettings(_Section):
-    listen: str = "127.0.0.1:8425"
+    listen: Annotated[Address, Field(min_length=1)] = "127.0.0.1:8425"
     """HOST:PORT of the site registry, a supervised child; always TLS by the site CA."""
-    push_listen: str = ""
+    push_listen: Address = ""
     """HOST:PORT for pushes by the server's builders; empty: on loopback, the port after."""
-    address: str = ""
+    address: Address = ""
     """HOST:PORT by which devices reach it; empty: as `listen`."""
     binary: str = "docker-registry"
     """The registry program (Debian's docker-registry)."""
@@ -135,7 +147,7 @@ class CollaborationSettings(_Section):
 
 
 class InteropSettings(_Section):
-    listen: list[str] = []
+    listen: list[Address] = []
     """HOST:PORT of extra plain-HTTP listeners for programs of the older system; empty: off."""
     allow: list[str] = []
     """Networks whose callers the extra listeners serve; all others are refused."""

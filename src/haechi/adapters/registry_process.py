@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,7 +175,10 @@ class RegistryChildren:
                 code = await child.wait()
                 if self._children.get(role) is child:
                     self._children.pop(role, None)
-                    log.warning("registry (%s) ended with code %s; starting it again", role, code)
+                    words = await asyncio.to_thread(self._last_words)
+                    log.warning(
+                        "registry (%s) ended with code %s; starting it again: %s", role, code, words
+                    )
             await self._clock.sleep(_RESTART_S)
             async with self._lock:
                 if role not in self._children and not self._closing:
@@ -199,6 +203,7 @@ class RegistryChildren:
     async def _spawn(self, role: Role) -> None:
         await asyncio.to_thread(self._configure, role)
         await asyncio.to_thread(_end_stale, self._pid_file(role), self._config(role))
+        _refuse_taken(self._listen[role])
         with self._log_file().open("ab") as output:
             child = await asyncio.create_subprocess_exec(
                 self._binary,
@@ -338,6 +343,19 @@ def _die_with_parent() -> Callable[[], None]:
             os._exit(1)
 
     return arrange
+
+
+def _refuse_taken(listen: str) -> None:
+    """Raises RegistryDown where another program has the port: it would answer in our place."""
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, int(port)))
+    except OSError as error:
+        raise RegistryDown(reason=f"{listen}: {error.strerror or error}") from error
 
 
 def _end_stale(pid_file: Path, config: Path) -> None:

@@ -40,6 +40,17 @@ COMMANDS: Final = {
 
 
 class _Lazy(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Whatever is not foreseen is a bug: told with its place, exit code 70."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from haechi.cli import fault
+
+            if fault.is_for_click(error):
+                raise
+            raise fault.told(error, ctx) from error
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
         return list(COMMANDS)

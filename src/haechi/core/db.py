@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
-from haechi.errors import Conflict, Text
+from haechi.errors import Conflict, Text, Upstream
 
 NAMING: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -71,6 +71,42 @@ class AlreadyServed(Conflict):
     )
 
 
+class DataFolderUnusable(Upstream):
+    code = "core.data_dir_unusable"
+    detail = Text(
+        "데이터 폴더 {path}을(를) 사용할 수 없습니다: {reason}",
+        "The data folder {path} cannot be used: {reason}",
+    )
+    remedy = Text(
+        "폴더의 권한과 디스크를 확인하거나 다른 --data-dir을 지정하세요.",
+        "Check its permissions and the disk, or give another --data-dir.",
+    )
+
+
+class DatabaseDamaged(Upstream):
+    code = "core.database_damaged"
+    detail = Text(
+        "데이터베이스 {path}을(를) 읽을 수 없습니다: {reason}",
+        "The database {path} cannot be read: {reason}",
+    )
+    remedy = Text(
+        "디스크를 확인하고 백업해 둔 데이터 폴더를 되돌리세요.",
+        "Check the disk, and put the data folder back from a backup.",
+    )
+
+
+class DatabaseNewer(Conflict):
+    code = "core.database_newer"
+    detail = Text(
+        "데이터베이스 {path}은(는) 더 새로운 haechi에서 만든 것입니다 ({revision}).",
+        "The database {path} was made by a newer haechi ({revision}).",
+    )
+    remedy = Text(
+        "더 새로운 haechi를 사용하거나 백업을 되돌리세요.",
+        "Use the newer haechi, or restore from a backup.",
+    )
+
+
 class ProcessLock:
     """One process per data folder; the kernel frees it when the process dies."""
 
@@ -79,8 +115,12 @@ class ProcessLock:
         self._fd: int | None = None
 
     def acquire(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            folder = str(self._path.parent)
+            raise DataFolderUnusable(path=folder, reason=error.strerror) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -24,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from haechi.core.clock import Clock
 from haechi.core.secrets import Keyring, Secret
 from haechi.core.trust import device_name, fingerprint, server_name
+from haechi.errors import Text, Upstream
 
 CA_LIFE: Final = timedelta(days=20 * 365)
 SERVER_LIFE: Final = timedelta(days=397)
@@ -33,6 +34,19 @@ _BACKDATE: Final = timedelta(days=1)
 _KEY_OWNER: Final = "pki:ca-key"
 _MAX_CSR_BYTES: Final = 8192
 _DEVICE_URI: Final = "urn:haechi:device:"
+
+
+class SiteCaDamaged(Upstream):
+    code = "core.site_ca_damaged"
+    detail = Text(
+        "현장 인증 기관의 파일 {path}을(를) 사용할 수 없습니다: {reason}",
+        "The file {path} of the site's certificate authority cannot be used: {reason}",
+    )
+    remedy = Text(
+        "데이터 폴더의 keyring과 pki를 같은 백업에서 함께 되돌리세요.",
+        "Put `keyring` and `pki` of the data folder back, both from the same backup.",
+    )
+
 
 ClientCertificates = Literal["none", "optional", "required"]
 
@@ -84,7 +98,9 @@ class SiteCa:
 
     @classmethod
     def open(cls, directory: Path, *, server_id: str, keyring: Keyring, clock: Clock) -> "SiteCa":
-        """Read the CA from `directory` (DATA/pki), or make it where there is none."""
+        """Read the CA from `directory` (DATA/pki), or make it where there is none. Raises
+        SiteCaDamaged.
+        """
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         key_path, certificate_path = directory / "ca.key", directory / "ca.pem"
         if not key_path.exists():
@@ -94,11 +110,7 @@ class SiteCa:
             # The certificate first: a key file marks the CA as complete.
             write_file(certificate_path, made.public_bytes(serialization.Encoding.PEM), 0o644)
             write_file(key_path, keyring.encrypt(secret, _KEY_OWNER), 0o600)
-        pem = keyring.decrypt(key_path.read_bytes(), _KEY_OWNER).reveal()
-        key = serialization.load_pem_private_key(pem.encode(), password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"{key_path} holds no EC key")
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+        key, certificate = _read_ca(key_path, certificate_path, keyring)
         return cls(
             directory=directory,
             server_id=server_id,
@@ -273,6 +285,27 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def _read_ca(
+    key_path: Path, certificate_path: Path, keyring: Keyring
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    path = key_path
+    try:
+        pem = keyring.decrypt(key_path.read_bytes(), _KEY_OWNER).reveal()
+        key = serialization.load_pem_private_key(pem.encode(), password=None)
+        path = certificate_path
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+    except OSError as error:
+        raise SiteCaDamaged(path=str(path), reason=error.strerror) from error
+    except InvalidTag as error:
+        raise SiteCaDamaged(path=str(path), reason="no key of the keyring fits it") from error
+    except ValueError as error:
+        raise SiteCaDamaged(path=str(path), reason="its content is damaged") from error
+    fits = key.public_key() == certificate.public_key()
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not fits:
+        raise SiteCaDamaged(path=str(path), reason="key and certificate do not belong together")
+    return key, certificate
 
 
 def _make_ca(key: ec.EllipticCurvePrivateKey, server_id: str, now: datetime) -> x509.Certificate:

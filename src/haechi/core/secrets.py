@@ -6,13 +6,31 @@ lives beside the DB, never in it (0600); older keys stay readable for rotation.
 """
 
 import base64
+import binascii
 import hashlib
 import hmac
 import os
 from pathlib import Path
 from typing import Final
 
+from haechi.errors import Text, Upstream
+
+_KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
+
+
+class KeyringDamaged(Upstream):
+    code = "core.keyring_damaged"
+    detail = Text(
+        "암호화 키 파일 {path}을(를) 사용할 수 없습니다: {reason}",
+        "The key file {path} cannot be used: {reason}",
+    )
+    remedy = Text(
+        "백업해 둔 같은 파일로 되돌리세요. 이 키 없이는 저장된 비밀번호와 인증서를 읽을 수 "
+        "없습니다.",
+        "Put the same file back from a backup; stored passwords and certificates cannot be read "
+        "without it.",
+    )
 
 
 class Secret:
@@ -60,17 +78,26 @@ class Keyring:
         self._keys = [AESGCM(key) for key in keys]
 
     @classmethod
-    def open(cls, path: Path) -> "Keyring":
-        """Read the key file, or create it (0600) where it does not exist yet."""
-        if not path.exists():
+    def open(cls, path: Path, *, create: bool = True) -> "Keyring":
+        """Read the key file, or create it (0600) where it does not exist yet. Raises KeyringDamaged
+        where it cannot be read; without `create`, also where it is not there.
+        """
+        if create and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
                 file.write(base64.b64encode(os.urandom(32)) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-        lines = path.read_bytes().split()
-        return cls([base64.b64decode(line) for line in lines])
+        try:
+            keys = [base64.b64decode(line, validate=True) for line in path.read_bytes().split()]
+        except OSError as error:
+            raise KeyringDamaged(path=str(path), reason=error.strerror) from error
+        except binascii.Error as error:
+            raise KeyringDamaged(path=str(path), reason="no key in base64") from error
+        if not keys or any(len(key) != _KEY_BYTES for key in keys):
+            raise KeyringDamaged(path=str(path), reason=f"no key of {_KEY_BYTES} bytes")
+        return cls(keys)
 
     def encrypt(self, secret: Secret, owner: str) -> bytes:
         """`owner` is the id (and field) of the row that holds it, e.g. `cam-…:password`."""

@@ -49,6 +49,8 @@ class Tasks:
                 try:
                     await work()
                     log.warning("task %s:%s ended and is started again", self._owner, name)
+                except AppError as error:  # foreseen: somebody's absence, no bug
+                    log.warning("task %s:%s is started again: %s", self._owner, name, error)
                 except Exception:
                     log.exception("task %s:%s failed and is started again", self._owner, name)
                 if loop.time() - started > max_retry_s:

@@ -6,8 +6,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 
-from haechi.core.db import Database
+from haechi.core.db import Database, DatabaseDamaged, DatabaseNewer
 
 FOLDER = Path(__file__).parent
 
@@ -20,7 +21,20 @@ def config() -> Config:
 
 
 async def upgrade(db: Database) -> None:
-    """Run what is missing, in one transaction; a half-done migration is rolled back."""
+    """Run what is missing, in one transaction; a half-done migration is rolled back. Raises
+    DatabaseDamaged, DatabaseNewer.
+    """
+    try:
+        await _upgrade_all(db)
+    except sa.exc.OperationalError:
+        raise  # locked, or a disk that is full: not the file's content
+    except sa.exc.DatabaseError as error:
+        raise DatabaseDamaged(path=str(db.path), reason=str(error.orig)) from error
+    except CommandError as error:
+        raise DatabaseNewer(path=str(db.path), revision=str(error)[:200]) from error
+
+
+async def _upgrade_all(db: Database) -> None:
     async with db.engine.connect() as connection:
         await connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         await connection.commit()
