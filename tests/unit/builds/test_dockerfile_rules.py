@@ -135,3 +135,21 @@ def test_the_mount_is_hidden_in_log_lines():
 def test_without_site_settings_nothing_is_added():
     files = site_files(pip_index_url="", ca_pem=b"")
     assert with_site_files("FROM a\nRUN x\n", files) == "FROM a\nRUN x\n"
+
+
+GROWING = "ARG A0=aaaaaaaaaa\n" + "".join(f"ARG A{n + 1}=$A{n}$A{n}\n" for n in range(60))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [GROWING + "FROM $A60\n", "ARG A=" + "${A:-" * 40_000 + "\nFROM $A\n", "FROM " + "a" * 5000],
+    ids=["growing", "nested", "long"],
+)
+def test_names_that_would_never_end_are_refused(text):
+    with pytest.raises(BadDockerfile):
+        read(text)
+
+
+@pytest.mark.parametrize("head", ["ARG NOTE=" + "x" * 5000, "# note=x" + " " * 200_000 + "y"])
+def test_long_lines_that_name_no_image_harm_nobody(head):
+    assert read(f"{head}\nFROM a\n").bases[0].source == "a"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haechi.domains.packages import dockerfile
+from haechi.domains.packages import dockerfile, layout
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "package_dockerfile"
 
@@ -42,3 +42,32 @@ def test_encodings(raw: bytes, first: str) -> None:
 @given(st.text(alphabet="FROM RUNCOPY<<EOF\\\n$\"'{}[]#= abAS:-\t\u0000가", max_size=200))
 def test_any_text_is_read(text: str) -> None:
     dockerfile.parse(text)
+
+
+GROWING = "ARG A0=aaaaaaaaaa\n" + "".join(f"ARG A{n + 1}=$A{n}$A{n}\n" for n in range(60))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GROWING + "FROM $A60\n",
+        "FROM a\n" + GROWING.replace("ARG", "ENV") + "COPY $A60 /\n",
+        "FROM a\nRUN " + "1" * 200_000,
+        "FROM a\nARG x=" + "${A:-" * 40_000,
+        "FROM a\nEXPOSE " + "${A:-" * 40_000,
+        "# note=x" + " " * 200_000 + "y\nFROM a\n",
+    ],
+    ids=["arg", "env", "digits", "nested", "expose", "directive"],
+)
+def test_what_would_never_end_is_left_unresolved(text: str) -> None:
+    found = dockerfile.parse(text)
+    assert [image.resolved for image in found.images if image.reference != "a"] in ([], [False])
+    assert not found.faults
+
+
+def test_only_so_many_patterns_are_looked_for() -> None:
+    patterns = " ".join(f"x{n}*" for n in range(5_000))
+    copies = dockerfile.parse(f"FROM a\nCOPY {patterns} /\n").copies
+    files = [f"folder/{n}" for n in range(20_000)]
+    folder, missing = layout.find_context("Dockerfile", copies, files)
+    assert (folder, len(missing)) == ("", layout.MAX_PATTERNS)

@@ -5,6 +5,7 @@ the build log are the author's. Nothing may be fetched from outside on the Docke
 `syntax` directives, which name a frontend image, are left out.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,13 @@ from typing import Final
 from haechi.domains.builds.images import normalise
 from haechi.domains.builds.model import BadDockerfile, BaseUse
 
-_DIRECTIVE: Final = re.compile(r"^\s*(?:#|//)\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*$")
+_DIRECTIVE: Final = re.compile(r"(?:#|//)\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*)")
 _HEREDOC: Final = re.compile(r"(?:^|\s)\d*<<(-?)([\"']?)([A-Za-z_][A-Za-z0-9_.]*)\2(?=\s|$|;|>|\))")
 _VARIABLE: Final = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _HAS_HEREDOCS: Final = frozenset({"RUN", "COPY", "ADD"})
 LEFT_OUT: Final = "# syntax line left out by haechi"
+MAX_WORD: Final = 1024
+"""No image has a longer name; ARGs that double in each line would fill the memory."""
 
 
 @dataclass(slots=True)
@@ -116,14 +119,16 @@ class _Rewriting:
             if name in self.given:
                 self.arguments[name] = self.given[name]
             elif equals:
-                self.arguments[name] = expand(default.strip("\"'"), self.arguments)
+                with contextlib.suppress(EndlessWord):  # it names no image then
+                    self.arguments[name] = expand(default.strip("\"'"), self.arguments)
 
     def _from(self, part: Instruction) -> None:
         flags, words = _flags(part.words)
         if not words:
             raise BadDockerfile(line=part.first + 1, problem="FROM names no image")
-        platform = expand(flags.get("platform", ""), self.arguments) or self.target_platform
-        target = self._use(words[0], part.first + 1, platform)
+        line = part.first + 1
+        platform = self._expanded(flags.get("platform", ""), line) or self.target_platform
+        target = self._use(words[0], line, platform)
         if target is not None:
             _exchange(self.lines, part, words[0], target)
         if len(words) == 3 and words[1].upper() == "AS":
@@ -132,7 +137,7 @@ class _Rewriting:
 
     def _use(self, word: str, line: int, platform: str) -> str | None:
         """Note an outside image; returns what the word must become, None: stays as it is."""
-        resolved = expand(word.strip("\"'"), self.arguments)
+        resolved = self._expanded(word.strip("\"'"), line)
         if not resolved:
             raise BadDockerfile(line=line, problem=f"'{word}' is empty: an ARG has no value")
         lower = resolved.lower()
@@ -145,11 +150,27 @@ class _Rewriting:
         self.bases.setdefault((resolved, platform), used)
         return target
 
+    def _expanded(self, word: str, line: int) -> str:
+        try:
+            return expand(word, self.arguments)
+        except EndlessWord as error:
+            problem = f"'{word[:60]}' becomes longer than {MAX_WORD} characters"
+            raise BadDockerfile(line=line, problem=problem) from error
+
+
+class EndlessWord(ValueError):
+    """A word that is, or becomes, longer than MAX_WORD."""
+
 
 def expand(word: str, arguments: Mapping[str, str]) -> str:
-    """`$A`, `${A}`, `${A:-default}`, `${A:+other}`, nested, as BuildKit does in FROM and ARG."""
+    """`$A`, `${A}`, `${A:-default}`, `${A:+other}`, nested, as BuildKit does in FROM and ARG.
+
+    Raises EndlessWord.
+    """
     out, at = "", 0
     while at < len(word):
+        if max(len(word), len(out)) > MAX_WORD:
+            raise EndlessWord
         if word.startswith("\\$", at):
             out, at = out + "$", at + 2
         elif word.startswith("${", at):
@@ -159,6 +180,8 @@ def expand(word: str, arguments: Mapping[str, str]) -> str:
             out, at = out + arguments.get(found.group(1), ""), found.end()
         else:
             out, at = out + word[at], at + 1
+    if len(out) > MAX_WORD:
+        raise EndlessWord
     return out
 
 
@@ -197,7 +220,7 @@ def directives(lines: list[str]) -> tuple[str, str]:
             raise BadDockerfile(line=index + 1, problem="this is JSON, not a Dockerfile")
         if not stripped.startswith(("#", "//")):
             break
-        found = _DIRECTIVE.match(line)
+        found = _DIRECTIVE.match(stripped)
         if found is None:
             continue
         name = found.group(1).lower()

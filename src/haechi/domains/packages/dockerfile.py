@@ -16,13 +16,17 @@ INSTRUCTIONS: Final = frozenset(
         "WORKDIR",
     }
 )
-_DIRECTIVE: Final = re.compile(r"^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
-_HEREDOC: Final = re.compile(r"(?<!<)\d*<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.]*)\2")
+_DIRECTIVE: Final = re.compile(r"^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S.*)")
+_HEREDOC: Final = re.compile(r"(?<![<\d])\d*<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.]*)\2")
 _FLAG: Final = re.compile(r"^--([a-z][a-z-]*)(?:=(\S*))?(?:\s+|$)")
 _VARIABLE: Final = re.compile(
     r"\\(?P<escaped>\$)|\$(?:(?P<plain>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)"
     r"(?:(?P<op>:?[-+?])(?P<word>[^}]*))?\}|(?P<other>\{[^}]*\}))"
 )
+
+MAX_EXPANDED: Final = 1024
+"""Variables in longer texts, or that make a text longer, are left as they are: no image or path is
+so long, and values that double in each line would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,11 @@ def _skip_heredoc(lines: list[str], index: int, delimiter: str, *, strip_tabs: b
 
 
 def expand(text: str, variables: Mapping[str, str]) -> tuple[str, bool]:
-    """Variables replaced; False where one has no known value."""
+    """Variables replaced; False where one has no known value, or it grows beyond MAX_EXPANDED."""
+    if "$" not in text:
+        return text, True
+    if len(text) > MAX_EXPANDED:
+        return text, False
     resolved = True
 
     def value(match: re.Match[str]) -> str:
@@ -197,7 +205,8 @@ def expand(text: str, variables: Mapping[str, str]) -> tuple[str, bool]:
             return match[0]
         return known
 
-    return _VARIABLE.sub(value, text), resolved
+    expanded = _VARIABLE.sub(value, text)
+    return (expanded, resolved) if len(expanded) <= MAX_EXPANDED else (text, False)
 
 
 class _Reader:

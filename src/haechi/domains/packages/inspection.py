@@ -24,7 +24,7 @@ from haechi.errors import AppError
 
 MAX_RATIO: Final = 200
 RATIO_FROM_BYTES: Final = 16 * 1024 * 1024
-MAX_DOCKERFILE_BYTES: Final = 1024 * 1024
+MAX_DOCKERFILE_BYTES: Final = 256 * 1024
 MAX_LINK_BYTES: Final = 4096
 _KINDS: Final = {
     stat.S_IFCHR: "character device",

@@ -11,6 +11,8 @@ from haechi.domains.packages.dockerfile import Copy
 from haechi.domains.packages.problems import CopySourceMissing, NoDockerfile, TwoDockerfiles
 
 DOCKERFILE: Final = "Dockerfile"
+MAX_PATTERNS: Final = 200
+"""So many are compared with every path; of further ones the build will say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,20 @@ def find_context(
 
 
 def _missing(base: str, copies: list[Copy], paths: Collection[str]) -> list[tuple[str, int]]:
-    return [
-        (source, copy.line)
-        for copy in copies
-        for source in copy.sources
-        if not _exists(base, source, paths)
-    ]
+    patterns = 0
+    missing = []
+    for copy in copies:
+        for source in copy.sources:
+            patterns += _is_pattern(source)
+            if patterns > MAX_PATTERNS and _is_pattern(source):
+                continue
+            if not _exists(base, source, paths):
+                missing.append((source, copy.line))
+    return missing
+
+
+def _is_pattern(path: str) -> bool:
+    return any(char in path for char in "*?[")
 
 
 def _exists(base: str, source: str, paths: Collection[str]) -> bool:
@@ -82,7 +92,7 @@ def _exists(base: str, source: str, paths: Collection[str]) -> bool:
     path = path.rstrip("/")
     if path in {"", base}:
         return True
-    if any(char in path for char in "*?["):
+    if _is_pattern(path):
         depth = path.count("/")
         return any(
             known.count("/") >= depth
