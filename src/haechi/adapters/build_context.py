@@ -6,22 +6,38 @@ Owner, times and order are fixed so that BuildKit's cache knows unchanged files 
 
 import asyncio
 import os
-import re
 import stat
 import tarfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 _CHUNK: Final = 256 * 1024
 _IGNORE_FILE: Final = ".dockerignore"
+_IGNORE_BYTES: Final = 64 * 1024
+_IGNORE_RULES: Final = 1000
+"""More of a stranger's rules are not looked at: what they would leave out is sent along."""
+
+_Step = Callable[[str, set[int]], set[int]]
+"""(path, places in it) → places after one more part of a pattern has matched."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    pattern: re.Pattern[str]
+    pattern: list[_Step]
     keep: bool
+
+    def fits(self, path: str) -> bool:
+        """Follows all ways through the pattern at once: a regular expression of a stranger's
+        stars could take for ever, and nothing else would run meanwhile.
+        """
+        at = {0}
+        for step in self.pattern:
+            at = step(path, at)
+            if not at:
+                return False
+        return len(path) in at
 
 
 async def stream_context(
@@ -103,8 +119,9 @@ def read_rules(directory: Path, dockerfile: str) -> list[_Rule]:
     for name in (f"{dockerfile}{_IGNORE_FILE}", _IGNORE_FILE):
         path = directory / name
         if path.is_file() and not path.is_symlink():
-            lines = path.read_text("utf-8", "replace").splitlines()
-            return [rule for line in lines if (rule := _rule(line))]
+            with path.open("rb") as file:
+                lines = file.read(_IGNORE_BYTES).decode("utf-8", "replace").splitlines()
+            return [rule for line in lines if (rule := _rule(line))][:_IGNORE_RULES]
     return []
 
 
@@ -116,7 +133,7 @@ def is_ignored(path: str, rules: list[_Rule]) -> bool:
     ways = ["/".join(parts[: index + 1]) for index in range(len(parts))]
     ignored = False
     for rule in rules:
-        if any(rule.pattern.fullmatch(way) for way in ways):
+        if any(rule.fits(way) for way in ways):
             ignored = not rule.keep
     return ignored
 
@@ -130,23 +147,70 @@ def _rule(line: str) -> _Rule | None:
     return None if path == "." else _Rule(_pattern(path), keep)
 
 
-def _pattern(glob: str) -> re.Pattern[str]:
+def _pattern(glob: str) -> list[_Step]:
     """Go's filepath.Match with `**` for any number of folders."""
-    out, at = "", 0
+    steps: list[_Step] = []
+    text, at = "", 0
     while at < len(glob):
-        char = glob[at]
+        step: _Step | None = None
+        char, end = glob[at], at + 1
         if glob.startswith("**/", at):
-            out, at = out + "(?:.*/)?", at + 3
+            step, end = _folders, at + 3
         elif glob.startswith("**", at):
-            out, at = out + ".*", at + 2
+            step, end = _anything, at + 2
         elif char == "*":
-            out, at = out + "[^/]*", at + 1
+            step = _within_folder
         elif char == "?":
-            out, at = out + "[^/]", at + 1
-        elif char == "[" and (end := glob.find("]", at + 2)) > 0:
-            out, at = out + "[" + glob[at + 1 : end].replace("\\", "\\\\") + "]", end + 1
-        elif char == "\\" and at + 1 < len(glob):
-            out, at = out + re.escape(glob[at + 1]), at + 2
+            step = _one(lambda one: one != "/")
+        elif char == "[" and (close := glob.find("]", at + 2)) > 0:
+            step, end = _one(_class(glob[at + 1 : close])), close + 1
+        elif char == "\\" and end < len(glob):
+            char, end = glob[end], end + 1
+        if step is None:
+            text += char
         else:
-            out, at = out + re.escape(char), at + 1
-    return re.compile(out)
+            steps += [_text(text), step] if text else [step]
+            text = ""
+        at = end
+    return [*steps, _text(text)] if text else steps
+
+
+def _text(text: str) -> _Step:
+    return lambda path, at: {one + len(text) for one in at if path.startswith(text, one)}
+
+
+def _one(fits: Callable[[str], bool]) -> _Step:
+    return lambda path, at: {one + 1 for one in at if one < len(path) and fits(path[one])}
+
+
+def _class(text: str) -> Callable[[str], bool]:
+    """`a-z0` or, for all others, `^a-z0`."""
+    body = text.removeprefix("^")
+    ranges, at = [], 0
+    while at < len(body):
+        last = at + 2 if body[at + 1 : at + 2] == "-" and at + 2 < len(body) else at
+        ranges.append((body[at], body[last]))
+        at = last + 1
+    wanted = body == text
+    return lambda one: any(low <= one <= high for low, high in ranges) == wanted
+
+
+def _within_folder(path: str, at: set[int]) -> set[int]:
+    found: set[int] = set()
+    for one in at:
+        place = one
+        while place not in found:
+            found.add(place)
+            if place == len(path) or path[place] == "/":
+                break
+            place += 1
+    return found
+
+
+def _anything(path: str, at: set[int]) -> set[int]:
+    return set(range(min(at), len(path) + 1))
+
+
+def _folders(path: str, at: set[int]) -> set[int]:
+    first = min(at)
+    return at | {place + 1 for place in range(first, len(path)) if path[place] == "/"}

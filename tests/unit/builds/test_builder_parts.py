@@ -57,6 +57,11 @@ async def test_the_context_is_the_same_bytes_for_the_same_files(tmp_path):
         ("docs/*\n!docs/a.md\n# no\n", ["docs/b"], ["docs/a.md", "# no"]),
         ("a?[bc]", ["axb", "ayc"], ["axd", "a/b"]),
         ("**", ["a", "a/b"], [".dockerignore"]),
+        ("a/**/b", ["a/b", "a/x/b", "a/x/y/b/c"], ["ab", "a/xb"]),
+        ("*a*b", ["ab", "xaxb", "aab/c"], ["a/b", "ba"]),
+        ("[^a-c]x\n[z-a]\n[[]\n[a-]-", ["dx", "[", "--", "a-"], ["ax", "m", "b-"]),
+        ("**a" * 60 + "**b", [], ["a" * 250, "a/" * 100]),
+        ("*a" * 60 + "*b", [], ["a" * 250]),
     ],
 )
 def test_dockerignore(tmp_path, rules, ignored, kept):
@@ -64,6 +69,12 @@ def test_dockerignore(tmp_path, rules, ignored, kept):
     read = read_rules(tmp_path, "Dockerfile")
     assert [path for path in ignored if not is_ignored(path, read)] == []
     assert [path for path in kept if is_ignored(path, read)] == []
+
+
+def test_a_huge_dockerignore_is_read_only_in_part(tmp_path):
+    with (tmp_path / ".dockerignore").open("wb") as file:
+        file.truncate(1 << 40)
+    assert len(read_rules(tmp_path, "Dockerfile")) <= 1
 
 
 def field(number: int, value: bytes | int) -> bytes:
