@@ -37,51 +37,44 @@ class LiveSite:
     """A stage's site in a loop of its own thread: the browser's API is not asynchronous."""
 
     stage: Site
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     up: threading.Event = field(default_factory=threading.Event)
-    failure: BaseException | None = None
-    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
-    _end: asyncio.Event = field(default_factory=asyncio.Event)
+    end: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
         return self.stage.url
 
-    def run(self) -> None:
-        self._loop.run_until_complete(self._live())
-        self._loop.close()
-
-    def end(self) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._end.set)
-
-    async def _live(self) -> None:
-        try:
-            async with self.stage as made:
-                await made.start_server()
-                await made.furnish(await made.start_cameras())
-                await made.start_agents()
-                self.up.set()
-                await self._end.wait()
-        except BaseException as error:
-            self.failure = error
+    async def live(self) -> None:
+        async with self.stage as made:
+            await made.start_server()
+            await made.furnish(await made.start_cameras())
+            await made.start_agents()
             self.up.set()
+            await self.end.wait()
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Iterator[LiveSite]:
     folder = tmp_path_factory.mktemp("live") / "site"
     live = LiveSite(Site(folder, free_ports(), plans=PLANS, say=lambda _: None))
-    thread = threading.Thread(target=live.run)
+    thread = threading.Thread(target=live.loop.run_forever)
     thread.start()
+    life = asyncio.run_coroutine_threadsafe(live.live(), live.loop)
+    life.add_done_callback(lambda _: live.up.set())
     try:
         assert live.up.wait(START_S), "the site did not start in time"
-        if live.failure:
-            raise live.failure
+        if life.done():
+            life.result()
         yield live
     finally:
-        live.end()
-        thread.join(60)
-    assert live.failure is None, live.failure
+        live.loop.call_soon_threadsafe(live.end.set)
+        try:
+            life.result(60)
+        finally:
+            live.loop.call_soon_threadsafe(live.loop.stop)
+            thread.join(10)
+            live.loop.close()
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 NAME_RETRY_S: Final = 2.0
 NAME_RETRIES: Final = 4
 """dockerd asks again for a name that was unknown a moment ago only after 5 s."""
+_GOING: Final = (docker_errors.EngineObjectNotFound, docker_errors.EngineConflict)
+"""What the engine says of a container that is gone, or is just being removed: no log any more."""
 
 
 class Executor:
@@ -292,7 +294,7 @@ class Executor:
         if not container_id or count <= 0:
             return []
         lines: deque[c.LogLine] = deque(maxlen=count)
-        with contextlib.suppress(docker_errors.EngineObjectNotFound):
+        with contextlib.suppress(*_GOING):
             async for line in self._engine.container_logs(container_id, tail=count):
                 lines.append(log_line(line))
         return list(lines)
@@ -321,7 +323,7 @@ class Executor:
         else:
             since = f"{since_ms / 1000:.3f}" if since_ms else ""
             lines = self._engine.container_logs(container_id, since=since, tail=asked.tail)
-        with contextlib.suppress(docker_errors.EngineObjectNotFound):
+        with contextlib.suppress(*_GOING):
             async for line in lines:
                 one = log_line(line)
                 if one.at_ms >= since_ms:
