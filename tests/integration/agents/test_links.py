@@ -9,7 +9,13 @@ from haechi.core.access import SYSTEM
 from haechi.domains.agents.model import LinkLost, NotConnected
 from haechi.errors import AppError, Overloaded
 from haechi.protocol import commands
-from haechi.protocol.desired import ContainerStatus, ObservedState, Peer
+from haechi.protocol.desired import (
+    ContainerStatus,
+    MediaStatus,
+    ObservedState,
+    Peer,
+    StreamStatus,
+)
 from haechi.protocol.frames import EnrolIn, Pong, Results, Samples
 from haechi.protocol.problems import EngineAway
 from haechi.protocol.results import AgentResult, Result
@@ -366,3 +372,33 @@ async def test_the_servers_own_absence_is_nobodys_silence(site):
     await agent.until(lambda: agent.pings >= 4)
     assert told == ["ok"]
     assert not agent.closed.is_set()
+
+
+async def test_only_the_home_device_speaks_for_a_camera(site):
+    told = []
+    site.bus.on("states", lambda _, data: told.append(data))
+    site.inventory.watched_by(site.agents)
+    await site.agents.start()
+    home, other = await site.device("gate"), await site.device("neighbour")
+    fields = {"name": "cam", "url": "rtsp://127.0.0.1/a", "device_id": home}
+    camera = (await site.inventory.cameras.create(fields, by=SYSTEM)).id
+    at_home, elsewhere = await site.connect(home), await site.connect(other)
+
+    def turns():
+        return [data["state"] for data in told if data["kind"] == "camera" and "state" in data]
+
+    assert site.agents.camera_state(camera, home) == "unknown"
+    good = StreamStatus(camera, online=True, codec="h264", width=640, height=360, fps=10.0)
+    await at_home.report(media=MediaStatus(running=True, streams=[good]))
+    await eventually(lambda: site.agents.camera_state(camera, home) == "ok")
+    await eventually(turns)
+    # The neighbour relays it and nobody watches there; and it tells of cameras that do not exist.
+    idle = [StreamStatus(name, online=False) for name in (camera, "cam-aaaaaaaaaaaaaaaa")]
+    forged = StreamStatus(camera, online=True, codec="evil")
+    await elsewhere.report(media=MediaStatus(running=True, streams=[*idle, forged]))
+    await at_home.report(media=MediaStatus(running=True, streams=[good]), addresses=["10.0.0.1"])
+    await eventually(lambda: site.agents.addresses(home) == ["10.0.0.1"])
+    await eventually(lambda: site.agents.observed(other) is not None)
+    assert site.agents.camera_state(camera, home) == "ok"
+    assert turns() == ["ok"]
+    assert (await site.inventory.cameras.get(camera)).streams["main"]["codec"] == "h264"

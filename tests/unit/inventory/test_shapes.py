@@ -15,7 +15,7 @@ class Watching:
     def device_last_seen_at(self, device_id: str) -> datetime:
         return NOW
 
-    def camera_state(self, camera_id: str) -> str:
+    def camera_state(self, camera_id: str, device_id: str | None) -> str:
         return "ok"
 
 

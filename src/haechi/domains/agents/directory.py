@@ -39,6 +39,9 @@ class InventoryDirectory:
             }
         await self._devices.report(device_id, facts)
 
+    async def cameras_of(self, device_id: str) -> set[str]:
+        return {camera.id for camera in await self._cameras.of_device(device_id)}
+
     async def note_stream(self, status: StreamStatus) -> None:
         found = {
             "codec": status.codec,

@@ -69,6 +69,10 @@ _PINGS_KEPT: Final = 16
 _LATE_S: Final = 1.0
 
 
+_SeenStream = tuple[StreamStatus, bool]
+"""What media says of a camera, and whether it came up, went down or fails otherwise than before."""
+
+
 class Links:
     def __init__(
         self,
@@ -105,7 +109,6 @@ class Links:
         self.results_listeners: list[ResultsListener] = []
         self.state_handlers: list[StateHandler] = []
         self.presence_handlers: list[Callable[[str, str, str], None]] = []
-        self.streams: dict[str, StreamStatus] = {}
         self.neighbour_word: NeighbourWord = lambda _device_id: None
 
     async def start(self) -> None:
@@ -291,7 +294,9 @@ class Links:
             record.addresses = list(frame.state.addresses)
         self._records.touch(link.device_id)
         self.desired.reported(link.device_id, frame.state.revision)
-        self._note_streams(link.device_id, frame.state)
+        seen = _changed_streams(frame.state, before)
+        if seen:
+            _ = self._tasks.spawn("streams", self._note_streams(link.device_id, seen))
         for handler in self.state_handlers:
             handler(link.device_id, frame.state, before)
         now = frame.state
@@ -302,22 +307,22 @@ class Links:
         ):
             self._announce(record)
 
-    def _note_streams(self, device_id: str, state: ObservedState) -> None:
-        for status in state.media.streams:
-            known = self.streams.get(status.camera_id)
-            self.streams[status.camera_id] = status
-            if known == status:
+    async def _note_streams(self, device_id: str, seen: list[_SeenStream]) -> None:
+        """Of cameras at home there: a device that relays or invents one does not speak for it."""
+        home = await self._directory.cameras_of(device_id)
+        for status, turned in seen:
+            if status.camera_id not in home:
                 continue
-            data = {
-                "kind": "camera",
-                "id": status.camera_id,
-                "device_id": device_id,
-                "state": "ok" if status.online else (status.error or "offline"),
-            }
-            if known is None or (known.online, known.error) != (status.online, status.error):
+            if turned:
+                data = {
+                    "kind": "camera",
+                    "id": status.camera_id,
+                    "device_id": device_id,
+                    "state": "ok" if status.online else (status.error or "offline"),
+                }
                 self._bus.publish("states", data)
             if status.online and status.codec:
-                _ = self._tasks.spawn("streams", self._directory.note_stream(status))
+                await self._directory.note_stream(status)
 
     async def _store(self, link: Link, frame: Results) -> None:
         """Acknowledge after commit; while the results domain cannot take them, ask it again."""
@@ -418,3 +423,14 @@ class Links:
             "connected": self.is_connected(record.device_id),
         }
         self._bus.publish("states", data)
+
+
+def _changed_streams(now: ObservedState, before: ObservedState | None) -> list[_SeenStream]:
+    known = {one.camera_id: one for one in (before.media.streams if before else ())}
+    seen: list[_SeenStream] = []
+    for status in now.media.streams:
+        was = known.get(status.camera_id)
+        if was != status:
+            turned = was is None or (was.online, was.error) != (status.online, status.error)
+            seen.append((status, turned))
+    return seen

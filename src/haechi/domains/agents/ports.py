@@ -78,6 +78,9 @@ class Directory(Protocol):
 
     async def note_hello(self, device_id: str, hello: Hello, remote: str) -> None: ...
 
+    async def cameras_of(self, device_id: str) -> set[str]:
+        """Ids of the cameras whose home it is."""
+
     async def note_stream(self, status: StreamStatus) -> None:
         """What media found out about a camera; nothing where there is no such camera."""
 

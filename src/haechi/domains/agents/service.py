@@ -39,7 +39,7 @@ from haechi.domains.agents.ports import (
 from haechi.domains.agents.presence import Limits
 from haechi.domains.agents.records import Records
 from haechi.protocol.commands import Verb
-from haechi.protocol.desired import ObservedState, StreamStatus
+from haechi.protocol.desired import ObservedState
 from haechi.protocol.frames import EnrolIn, EnrolOut
 from haechi.settings import AgentsSettings
 
@@ -308,13 +308,13 @@ class Agents:
         record = self._records.get(device_id)
         return record.last_seen_at if record else None
 
-    def stream(self, camera_id: str) -> StreamStatus | None:
-        """What the media of the camera's device said of it last."""
-        return self._links.streams.get(camera_id)
-
-    def camera_state(self, camera_id: str) -> CameraState:
-        status = self.stream(camera_id)
-        if status is None:
+    def camera_state(self, camera_id: str, device_id: str | None) -> CameraState:
+        """What the media of the camera's home device said of it last; `unknown` once that device
+        is dead."""
+        observed = self.observed(device_id) if device_id is not None else None
+        streams = observed.media.streams if observed is not None else []
+        status = next((one for one in streams if one.camera_id == camera_id), None)
+        if device_id is None or status is None or self.device_presence(device_id) == "dead":
             return "unknown"
         if status.online:
             return "ok"

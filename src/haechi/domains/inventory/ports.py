@@ -23,7 +23,8 @@ class Watch(Protocol):
 
     def device_last_seen_at(self, device_id: str) -> datetime | None: ...
 
-    def camera_state(self, camera_id: str) -> CameraState: ...
+    def camera_state(self, camera_id: str, device_id: str | None) -> CameraState:
+        """`device_id` is the camera's home."""
 
 
 class AuditTrail(Protocol):

@@ -184,7 +184,7 @@ class CameraOut(Out):
     @classmethod
     def of(cls, camera: Camera, watch: Watch | None, aliases: list[str]) -> "CameraOut":
         values = {name: getattr(camera, name) for name in Camera.__slots__}
-        state = watch.camera_state(camera.id) if watch else "unknown"
+        state = watch.camera_state(camera.id, camera.device_id) if watch else "unknown"
         return cls.model_validate({**values, "state": state, "aliases": aliases})
 
 
