@@ -42,12 +42,17 @@ class Subscription:
 
     def add(self, topics: set[str]) -> None:
         self._exact |= {topic for topic in topics if not topic.endswith("*")}
-        self._prefixes += tuple(topic[:-1] for topic in topics if topic.endswith("*"))
+        prefixes = {topic[:-1] for topic in topics if topic.endswith("*")}
+        self._prefixes = tuple({*self._prefixes, *prefixes})
 
     def remove(self, topics: set[str]) -> None:
         self._exact -= topics
         gone = {topic[:-1] for topic in topics if topic.endswith("*")}
         self._prefixes = tuple(prefix for prefix in self._prefixes if prefix not in gone)
+
+    @property
+    def topics(self) -> set[str]:
+        return self._exact | {prefix + "*" for prefix in self._prefixes}
 
     def wants(self, topic: str) -> bool:
         return topic in self._exact or (bool(self._prefixes) and topic.startswith(self._prefixes))

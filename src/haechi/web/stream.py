@@ -47,9 +47,13 @@ def _check(topics: list[str]) -> set[str]:
     for topic in topics:
         if len(topic) > 128 or not topic.startswith(TOPICS):
             raise BadRequest(reason=f"topic {topic[:64]!r}")
+    return _bounded(set(topics))
+
+
+def _bounded(topics: set[str]) -> set[str]:
     if len(topics) > MAX_TOPICS:
         raise BadRequest(reason=f"more than {MAX_TOPICS} topics")
-    return set(topics)
+    return topics
 
 
 def router(bus: Bus, problem: Callable[[Any, BadRequest], dict[str, Any]]) -> APIRouter:
@@ -77,7 +81,7 @@ def router(bus: Bus, problem: Callable[[Any, BadRequest], dict[str, Any]]) -> AP
     ) -> StreamingResponse:
         """Server-sent events; `id` is the cursor, `Last-Event-ID` resumes."""
         wanted = _check([topic for topic in topics.split(",") if topic])
-        cursor = int(last_event_id) if last_event_id and last_event_id.isdigit() else None
+        cursor = int(last_event_id) if last_event_id and last_event_id.isdecimal() else None
         del request
         return StreamingResponse(
             _events(bus, wanted, cursor),
@@ -102,11 +106,12 @@ async def _listen(
         try:
             ask = msgspec.json.decode(text, type=_Ask)
             wanted = _check(ask.subscribe)
+            subscription.remove(set(ask.unsubscribe))
+            _bounded(subscription.topics | wanted)
         except (msgspec.DecodeError, BadRequest) as error:
             bad = error if isinstance(error, BadRequest) else BadRequest(reason="message")
             await socket.send_text(msgspec.json.encode({"error": problem(socket, bad)}).decode())
             continue
-        subscription.remove(set(ask.unsubscribe))
         if wanted:
             at = bus.cursor
             if ask.cursor is not None:

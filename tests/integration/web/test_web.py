@@ -194,3 +194,35 @@ async def test_settings_show_origin_and_change_only_what_may_be_changed(server):
     ]:
         answer = await server.client.patch("/settings", json={"values": values})
         assert answer.json()["code"] == code
+
+
+async def test_one_socket_follows_only_so_many_topics(server):
+    async with connect(server) as socket:
+        many = [f"results:cam-{number}" for number in range(200)]
+        await socket.send(json.dumps({"subscribe": many}))
+        assert len(json.loads(await socket.recv())["subscribed"]) == 200
+        await socket.send(json.dumps({"subscribe": ["results:one-more"]}))
+        assert json.loads(await socket.recv())["error"]["code"] == "core.bad_request"
+        await socket.send(json.dumps({"subscribe": many[:5]}))  # these it follows already
+        assert "subscribed" in json.loads(await socket.recv())
+        swap = {"subscribe": ["results:one-more"], "unsubscribe": many[:1]}
+        await socket.send(json.dumps(swap))
+        assert json.loads(await socket.recv())["subscribed"] == ["results:one-more"]
+
+
+async def test_a_last_event_id_that_is_none_of_ours_means_from_now_on(server):
+    headers = {"last-event-id": b"\xb2"}  # a superscript two: a digit, but no number
+    async with server.client.stream(
+        "GET", "/stream", params={"topics": "events"}, headers=headers
+    ) as answer:
+        assert answer.status_code == 200
+
+
+async def test_an_enrolment_token_is_in_its_one_answer_and_nowhere_else(server):
+    made = await server.client.post("/devices", json={"name": "for a token"})
+    path = f"/devices/{made.json()['id']}/enrolment"
+    answer = await server.client.post(path, headers={"idempotency-key": "enrol-once"})
+    token = answer.json()["token"].encode()
+    data = server.haechi.settings.server.data_dir
+    kept = [file for file in data.glob("control.db*") if token in file.read_bytes()]
+    assert kept == []

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from haechi.core.access import Role, requires
 from haechi.domains.agents.model import Agent, Enrolment
@@ -65,8 +65,9 @@ def router(agents: Agents) -> APIRouter:
 
     @api.post("/devices/{device_id}/enrolment", status_code=201)
     @requires(Role.OPERATOR)
-    async def invite_device(device_id: str, by: Caller) -> EnrolmentOut:
+    async def invite_device(device_id: str, by: Caller, response: Response) -> EnrolmentOut:
         """A one-time token, good for an hour, with the command to run on the device."""
+        response.headers["Cache-Control"] = "no-store"  # nor kept for a repeated request
         return _enrolment_out(await agents.invite_device(device_id, by))
 
     @api.post("/devices/{device_id}/revoke", status_code=204)
