@@ -3,10 +3,11 @@
   python tools/test.py                 everything
   python tools/test.py lint types unit   some tiers
 
-A skipped test counts as a failure here: a tier that cannot run on this machine must say so
-loudly, not pass quietly.
+In CI a skipped test counts as a failure: what cannot run there must not pass quietly. Elsewhere
+skips are listed with their reasons and counted in the last line.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -150,9 +151,12 @@ def main() -> int:
     for name, count, seconds in rows:
         print(f"{name:12} {count.passed:7} {count.failed:7} {count.skipped:8} {seconds:5.0f} s")
     all_tiers = total([count for _, count, _ in rows])
+    unseen = all_tiers.skipped > 0 and bool(os.environ.get("CI"))
+    if unseen:
+        print("skipped tests count as failures in CI")
     line = f"{all_tiers.passed} passed, {all_tiers.failed} failed"
     print(line + (f", {all_tiers.skipped} skipped" if all_tiers.skipped else ""))
-    return int(all_tiers.failed > 0 or all_tiers.skipped > 0)
+    return int(all_tiers.failed > 0 or unseen)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ that nobody suffers from another's row.
 What "stored" means: the write-ahead log is flushed to the disk before the answer
 (`synchronous=FULL`), so an acknowledged row survives a killed process and a power failure, as far
 as the disk keeps its word. An agent deletes a row from its own queue when it hears that word, so
-nothing weaker will do; group commit makes it cheap (docs/decisions/0020 has figures).
+nothing weaker will do; group commit makes it cheap (docs/decisions/0008 has figures).
 
 The queue is bounded by rows and bytes: beyond it callers get Overloaded (503, Retry-After) and
 memory stays flat. Readers have their own read-only connections and a time limit.

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -50,7 +49,7 @@ def test_its_key_is_private_and_encrypted(ca, tmp_path, clock):
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
     assert b"PRIVATE" not in key.read_bytes()
-    with pytest.raises(InvalidTag):
+    with pytest.raises(pki.SiteCaDamaged):
         open_ca(tmp_path, clock, keyring="another")
 
 
