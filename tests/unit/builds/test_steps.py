@@ -21,6 +21,7 @@ from haechi.domains.builds.service import Builds
 from haechi.errors import DiskFull
 from haechi.settings import BuildsSettings
 from haechi.testing.builds import FakeBuilder, FakeRegistry, FakeVersions
+from haechi.testing.waiting import eventually
 
 VERSION = "ver-aaaaaaaaaaaaaaaa"
 
@@ -35,7 +36,7 @@ class World:
         self.arm_known = True
         self.versions = FakeVersions()
         self.settings = {}
-        bus = Bus(lambda: to_ms(clock.now()))
+        bus = self.bus = Bus(lambda: to_ms(clock.now()))
         self.operations = Operations(db, bus, clock, folder / "operations")
         self.builds = Builds(
             db=db,
@@ -241,3 +242,17 @@ def test_emulation_counts_only_with_the_right_flags(tmp_path, text, found):
     (tmp_path / "qemu-aarch64").write_text(text)
     builder = DockerBuilder(DockerApi("/none"), clock=SystemClock(), binfmt=tmp_path)
     assert builder._emulated() == found
+
+
+async def test_a_followed_log_ends_with_the_server(world):
+    async def endless(plan, log, progress):
+        log("begun")
+        await asyncio.Event().wait()
+
+    world.builder.build = endless
+    await world.builds.build_version(VERSION)
+    build = (await eventually(world.rows))[0]
+    async with asyncio.timeout(5):
+        async for piece in world.builds.follow_log(build.id):
+            if b"begun" in piece:
+                world.bus.close()

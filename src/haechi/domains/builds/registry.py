@@ -74,6 +74,8 @@ class SiteRegistry:
         self._manifests: dict[str, Manifest] = {}
         self._tasks = Tasks("site-registry")
         self._version_deleted = asyncio.Event()
+        # What was read first must not be written last.
+        self._writing_logins = asyncio.Lock()
         bus.on("states", self._see_state)
         operations.register(self._definition())
 
@@ -81,9 +83,7 @@ class SiteRegistry:
         """Start the processes; before the operations engine. A registry that will not start does
         not keep the server from starting: it is said in the log and by `state`.
         """
-        async with self._db.read() as tx:
-            logins = {row.device_id: row.hashed for row in await store.pull_logins(tx)}
-        await self._process.write_logins(logins)
+        await self._write_logins()
         try:
             await self._process.start()
         except AppError as error:
@@ -136,9 +136,10 @@ class SiteRegistry:
             await tx.delete(row)
 
     async def _write_logins(self) -> None:
-        async with self._db.read() as tx:
-            logins = {row.device_id: row.hashed for row in await store.pull_logins(tx)}
-        await self._process.write_logins(logins)
+        async with self._writing_logins:
+            async with self._db.read() as tx:
+                logins = {row.device_id: row.hashed for row in await store.pull_logins(tx)}
+            await self._process.write_logins(logins)
 
     # --- what it holds
 

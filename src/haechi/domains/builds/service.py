@@ -205,9 +205,8 @@ class Builds:
                 read += len(piece)
                 if piece:
                     yield piece
-                if ended:
+                if ended or await news.get() is None:  # the server stops
                     return
-                await news.get()
 
     # --- for the packages domain
 
