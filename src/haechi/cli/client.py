@@ -60,7 +60,8 @@ class ApiError(click.ClickException):
         code = self.problem.get("code", "")
         click.secho(f"✗ {self.message}", fg="red", err=True)
         problems = self.problem.get("data", {}).get("problems", [])
-        for item in problems if len(problems) > 1 else []:
+        told = [item for item in problems if item.get("detail") != self.message]
+        for item in told:
             where = f"{item['path']}: " if item.get("path") else ""
             click.echo(f"  - {where}{item.get('detail', item)}", err=True)
         if self.problem.get("remedy"):

@@ -122,7 +122,9 @@ async def test_the_minimum_stay_holds_after_a_switch_and_across_a_restart(weathe
     assert (await say(weather, "03"))["action"] == "waiting"
     actions = await say_for(weather, "03", 25)
     assert "started" in actions
-    await eventually(lambda: weather.running("ni01"))
+    for operation in (await weather.operations.find()).items:
+        await weather.operations.wait(operation.id)
+    assert len(await weather.running("ni01")) == 1
 
 
 async def test_a_bad_new_one_leaves_the_old_one_and_the_stay_begins_anew(weather):
