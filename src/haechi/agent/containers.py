@@ -93,6 +93,12 @@ class Containers:
             self.on_gateway()
         return gateway
 
+    async def bridge(self) -> str:
+        """The host's interface of the device's network; the engine names it by the network's id."""
+        found = await self.engine.network(self.network)
+        named = (found.get("Options") or {}).get("com.docker.network.bridge.name")
+        return str(named or f"br-{found['Id'][:12]}")
+
     # -- looking ------------------------------------------------------------------------------
 
     async def look_at_all(self) -> None:

@@ -30,6 +30,7 @@ from haechi.agent.link import Link
 from haechi.agent.media import MediaKeeper
 from haechi.agent.outbox import DEFAULT_LIMIT_BYTES, Outbox
 from haechi.agent.reconcile import Reconciler
+from haechi.agent.redirect import Redirector
 from haechi.agent.results_feed import ResultsFeed
 from haechi.agent.sampler import Sampler, Watched
 from haechi.agent.samples_feed import SamplesFeed
@@ -135,6 +136,13 @@ class Agent:
             locate=self.containers.locate,
         )
         self.server = HttpServer(self.intake.handle)
+        self.intake_at: tuple[str, int] | None = None
+        self.redirector = Redirector(
+            device_id=self.device.device_id,
+            bridge=self.containers.bridge,
+            intake=lambda: self.intake_at,
+            pids=lambda: [one.pid for one in self.deployments if one.pid],
+        )
         self.link = Link(
             home=self.home,
             device=self.device,
@@ -167,6 +175,7 @@ class Agent:
                 self.tasks.forever("intake", self._keep_intake)
                 self.tasks.forever("engine", self.containers.follow)
                 self.tasks.forever("reconcile", self.reconciler.run)
+                self.tasks.forever("redirect", self.redirector.keep)
             # What is loaded now stays: the collector need not look at it again and again.
             gc.collect()
             gc.freeze()
@@ -193,6 +202,7 @@ class Agent:
     def _observed_changed(self) -> None:
         self.link.report_state()
         self.reconciler.wake()
+        self.redirector.wake()
 
     def _gateway_changed(self) -> None:
         self.media.set_gateway(self.containers.gateway)
@@ -202,6 +212,7 @@ class Agent:
         """From the server (then the document names a newer revision than what is applied) or,
         at start, from disk."""
         live = self.link.connected
+        self.redirector.want(desired.redirects)
         self.media.take(desired, self.deployments, live=live)
         await self._fill_board()
 
@@ -244,6 +255,7 @@ class Agent:
             _ = await self._rebind.wait()
             self._rebind.clear()
             gateway = self.containers.gateway
+            self.intake_at = None
             await self.server.close()
             try:
                 port = await self.server.listen(gateway, self.options.intake_port)
@@ -252,6 +264,8 @@ class Agent:
                 await asyncio.sleep(REBIND_S)
                 self._rebind.set()
                 continue
+            self.intake_at = (gateway, port)
+            self.redirector.wake()
             log.info("intake on %s:%d", gateway, port)
 
     async def _renew(self) -> None:

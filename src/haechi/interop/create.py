@@ -9,6 +9,7 @@ from haechi.interop.identity import Identity
 from haechi.interop.inventory import InventoryCalls
 from haechi.interop.lookups import Lookups
 from haechi.interop.packages import PackageCalls
+from haechi.interop.redirects import Redirects
 from haechi.interop.reports import ReportCalls
 from haechi.interop.services import Services
 from haechi.interop.status import StatusCalls
@@ -28,6 +29,7 @@ class Interop:
         uploads = Uploads(services, self._lookups)
         things = InventoryCalls(services, self._lookups)
         moves = DeployCalls(services, self._lookups, self._held, uploads)
+        Redirects(inventory=services.inventory, agents=services.agents, bus=services.bus)
         self._reports = ReportCalls(services, self._lookups, identity)
         self.endpoints: list[Endpoint] = [
             *inventory.endpoints(things),

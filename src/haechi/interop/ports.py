@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.access import Principal
@@ -41,8 +42,16 @@ class ResultSink(Protocol):
         """Answers once they are durable."""
 
 
-class AgentResults(Protocol):
+class AgentLink(Protocol):
+    """The agents domain: what devices report, and what they are asked to make true."""
+
     def listen_results(self, listener: Callable[[str, list[AgentResult]], None]) -> None: ...
+
+    def register_section(
+        self, name: str, provider: Callable[[str], Awaitable[Sequence[Struct] | Sequence[str]]]
+    ) -> None: ...
+
+    def changed(self, device_id: str) -> None: ...
 
 
 Authenticate = Callable[[str, str], Awaitable[Principal | None]]

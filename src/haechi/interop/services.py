@@ -14,7 +14,7 @@ from haechi.domains.inventory import Inventory
 from haechi.domains.packages.service import Packages
 from haechi.interop.clusters import Clusters
 from haechi.interop.ports import (
-    AgentResults,
+    AgentLink,
     AuditTrail,
     Authenticate,
     Builder,
@@ -38,7 +38,7 @@ class Services:
     registry: Collector
     deployments: Deployments
     results: ResultSink
-    agents: AgentResults
+    agents: AgentLink
     authenticate: Authenticate
     weather: SwitchByWeather
     versions: SwitchByVersion

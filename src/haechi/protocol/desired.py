@@ -75,6 +75,14 @@ class Peer(Struct):
     addresses: list[str]
 
 
+class Redirect(Struct):
+    """An old fixed address: what AIs of this device send there goes to its intake."""
+
+    address: str
+    """IPv4."""
+    port: int
+
+
 class DesiredState(Struct, omit_defaults=True):
     revision: int
     deployments: list[ContainerSpec] = []
@@ -86,6 +94,7 @@ class DesiredState(Struct, omit_defaults=True):
     relays: list[Relay] = []
     peers: list[Peer] = []
     policies: list[dict[str, str]] = []
+    redirects: list[Redirect] = []
     stopping: list[str] = []
     """Deployments whose containers must go: kept apart so that nothing is removed by omission."""
 

@@ -1,0 +1,260 @@
+"""Old AI packages post to a fixed address: their calls are led to this device's intake.
+
+Exactly the given addresses and ports, coming from the device's own container bridge, and nothing
+else: the host's own traffic is never touched, for the old address may be the control plane's. Two
+parts: a route inside each AI container (its network is internal and leads nowhere), and a rule that
+rewrites the destination where the bridge enters the host. The container's address stays, so the
+intake knows who calls. Needs root with `iptables`; where that is missing it says so and goes on.
+"""
+
+import asyncio
+import ctypes
+import ipaddress
+import logging
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from haechi.errors import AppError
+from haechi.protocol.desired import Redirect
+
+log = logging.getLogger(__name__)
+
+CHECK_S: Final = 30.0
+"""Rules are looked at so often: a reloaded firewall loses them."""
+RETRY_S: Final = 5.0
+COMMAND_S: Final = 10.0
+MAX_REDIRECTS: Final = 64
+_CLONE_NEWNET: Final = 0x40000000
+_ADD, _DELETE, _ERROR = 24, 25, 2
+_REQUEST, _ACK, _REPLACE, _CREATE = 0x1, 0x4, 0x100, 0x400
+
+Argv = list[str]
+Run = Callable[[Sequence[str]], Awaitable[int]]
+
+
+def chain_name(device_id: str) -> str:
+    """One chain per device: several may share a machine."""
+    return f"HAECHI-{device_id[-16:].upper()}"
+
+
+def rules(
+    device_id: str, bridge: str, to: tuple[str, int], redirects: Iterable[Redirect]
+) -> list[Argv]:
+    """The chain's content, as `iptables` wants it: from this bridge, to these destinations only."""
+    chain, (address, port) = chain_name(device_id), to
+    return [
+        [
+            *("-A", chain, "-i", bridge, "-p", "tcp"),
+            *("-d", f"{one.address}/32", "--dport", str(one.port)),
+            *("-j", "DNAT", "--to-destination", f"{address}:{port}"),
+        ]
+        for one in redirects
+    ]
+
+
+def allowed(redirects: Iterable[Redirect]) -> list[Redirect]:
+    """Those that make sense: IPv4 hosts and ports, each once."""
+    found: dict[tuple[str, int], Redirect] = {}
+    for one in redirects:
+        try:
+            address = ipaddress.IPv4Address(one.address)
+        except ValueError:
+            continue
+        odd = address.is_loopback or address.is_multicast or address.is_unspecified
+        if not odd and 0 < one.port < 65536:
+            found[one.address, one.port] = one
+    return sorted(found.values(), key=lambda one: (one.address, one.port))[:MAX_REDIRECTS]
+
+
+class Redirector:
+    """`bridge` names the interface of the device's container network; `intake` is where the intake
+    listens, None before it does; `pids` are the AI containers' processes.
+    """
+
+    def __init__(
+        self,
+        *,
+        device_id: str,
+        bridge: Callable[[], Awaitable[str]],
+        intake: Callable[[], tuple[str, int] | None],
+        pids: Callable[[], Iterable[int]],
+        run: Run | None = None,
+    ) -> None:
+        self._device_id = device_id
+        self._bridge = bridge
+        self._intake = intake
+        self._pids = pids
+        self._run = run or iptables
+        self._wanted: list[Redirect] = []
+        self._made: list[Argv] | None = None
+        """None: what is there is not known."""
+        self._routed: dict[int, tuple[int, frozenset[str], str]] = {}
+        """Process → (when it started, routed addresses, gateway)."""
+        self._told = ""
+        self._wake = asyncio.Event()
+
+    def want(self, redirects: Iterable[Redirect]) -> None:
+        self._wanted = allowed(redirects)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """A container or the intake is other than before."""
+        self._wake.set()
+
+    async def keep(self) -> None:
+        """For ever."""
+        while True:
+            self._wake.clear()
+            pause_s: float | None = CHECK_S if self._wanted else None
+            try:
+                await self.apply()
+            except (OSError, AppError) as error:
+                pause_s = RETRY_S
+                self._tell(str(error))
+            try:
+                async with asyncio.timeout(pause_s):
+                    _ = await self._wake.wait()
+            except TimeoutError:
+                self._made = None
+
+    async def apply(self) -> None:
+        """Make it so, once. Raises OSError, or what the engine says."""
+        to = self._intake()
+        if not self._wanted and self._made == [] and not self._routed:
+            return
+        bridge = await self._bridge() if self._wanted and to is not None else ""
+        if self._wanted and (to is None or not bridge):
+            return
+        content = rules(self._device_id, bridge, to, self._wanted) if to and self._wanted else []
+        if content != self._made:
+            await self._fill(content)
+            self._made = content
+            if content:
+                log.info("%d old addresses lead to the intake", len(content))
+        await self._route(to[0] if to else "")
+        self._told = ""
+
+    async def _fill(self, content: list[Argv]) -> None:
+        chain = chain_name(self._device_id)
+        jump = ["PREROUTING", "-j", chain]
+        if not content:
+            while await self._run(["-D", *jump]) == 0:
+                pass
+            await self._run(["-F", chain])
+            await self._run(["-X", chain])
+            return
+        await self._run(["-N", chain])
+        await self._must(["-F", chain])
+        for rule in content:
+            await self._must(rule)
+        if await self._run(["-C", *jump]) != 0:
+            await self._must(["-I", *jump])
+
+    async def _must(self, arguments: Argv) -> None:
+        code = await self._run(arguments)
+        if code != 0:
+            raise OSError(f"iptables {' '.join(arguments)}: exit {code}")
+
+    async def _route(self, gateway: str) -> None:
+        wanted = frozenset(one.address for one in self._wanted)
+        alive: dict[int, tuple[int, frozenset[str], str]] = {}
+        for pid in self._pids():
+            began = _started(pid)
+            if began is None:
+                continue
+            goal = (began, wanted, gateway)
+            known = self._routed.get(pid, (began, frozenset[str](), ""))
+            before = known[1] if known[0] == began else frozenset()
+            if known != goal and (wanted or before):
+                await in_network_of(pid, before - wanted, wanted, gateway)
+            if wanted:
+                alive[pid] = goal
+        self._routed = alive
+
+    def _tell(self, problem: str) -> None:
+        if problem != self._told:
+            log.error("old addresses cannot be led to the intake: %s", problem)
+        self._told = problem
+
+
+async def iptables(arguments: Sequence[str]) -> int:
+    """The exit status; raises OSError where the program is missing or does not end."""
+    child = await asyncio.create_subprocess_exec(
+        *("iptables", "-w", "5", "-t", "nat"),
+        *arguments,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(COMMAND_S):
+            return await child.wait()
+    except TimeoutError as error:
+        child.kill()
+        await child.wait()
+        raise OSError("iptables does not end") from error
+
+
+async def in_network_of(pid: int, remove: Iterable[str], add: Iterable[str], gateway: str) -> None:
+    """Routes to single addresses in the network of a process. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    # The thread enters the other network for good, so it does this one thing and ends.
+    with ThreadPoolExecutor(1, thread_name_prefix="netns") as thread:
+        await loop.run_in_executor(
+            thread, _change_routes, pid, sorted(remove), sorted(add), gateway
+        )
+
+
+def _change_routes(pid: int, remove: list[str], add: list[str], gateway: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _same_network(network):
+            raise OSError(f"process {pid} is in the host's own network")
+        if libc.setns(network, _CLONE_NEWNET) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, f"setns: {os.strerror(code)}")
+    finally:
+        os.close(network)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as link:
+        link.settimeout(COMMAND_S)
+        for address in remove:
+            _ask(link, route_message(_DELETE, 0, address, None), missing_is_fine=True)
+        for address in add:
+            _ask(link, route_message(_ADD, _CREATE | _REPLACE, address, gateway))
+
+
+def _same_network(network: int) -> bool:
+    mine, other = Path("/proc/self/ns/net").stat(), os.fstat(network)
+    return (mine.st_dev, mine.st_ino) == (other.st_dev, other.st_ino)
+
+
+def route_message(kind: int, flags: int, address: str, gateway: str | None) -> bytes:
+    """An rtnetlink request about the route to one address."""
+    body = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, 4 if gateway else 0, 0, 1, 0)
+    body += struct.pack("=HH4s", 8, 1, socket.inet_aton(address))
+    if gateway is not None:
+        body += struct.pack("=HH4s", 8, 5, socket.inet_aton(gateway))
+    return struct.pack("=IHHII", 16 + len(body), kind, flags | _REQUEST | _ACK, 1, 0) + body
+
+
+def _ask(link: socket.socket, message: bytes, *, missing_is_fine: bool = False) -> None:
+    link.send(message)
+    answer = link.recv(4096)
+    (kind,) = struct.unpack_from("=H", answer, 4)
+    (code,) = struct.unpack_from("=i", answer, 16)
+    if kind == _ERROR and code != 0 and not missing_is_fine:
+        raise OSError(-code, f"route: {os.strerror(-code)}")
+
+
+def _started(pid: int) -> int | None:
+    """When the process began, in ticks since boot: tells a new process from an old number."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - read each time, cheaply
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,111 @@
+"""Old fixed addresses: what is led where, as the firewall and the kernel are told. Pure."""
+
+import socket
+
+from haechi.agent.redirect import Redirector, allowed, chain_name, route_message, rules
+from haechi.interop.redirects import parse
+from haechi.protocol.desired import Redirect
+
+DEVICE = "dev-abcdefghij234567"
+OLD = [Redirect("192.0.2.10", 5231), Redirect("192.0.2.10", 6432)]
+
+
+def test_rules_name_bridge_destination_and_port_and_nothing_wider():
+    assert rules(DEVICE, "br-1", ("172.20.0.1", 8430), OLD[:1]) == [
+        [
+            "-A",
+            "HAECHI-ABCDEFGHIJ234567",
+            "-i",
+            "br-1",
+            "-p",
+            "tcp",
+            "-d",
+            "192.0.2.10/32",
+            "--dport",
+            "5231",
+            "-j",
+            "DNAT",
+            "--to-destination",
+            "172.20.0.1:8430",
+        ]
+    ]
+    assert len(chain_name(DEVICE)) <= 28
+
+
+def test_what_is_no_address_is_left_out():
+    text = "192.0.2.10:5231, 192.0.2.10:6432 127.0.0.1:80 x:1 192.0.2.1 192.0.2.1:99999 224.0.0.1:1"
+    assert parse(text) == OLD
+    assert parse("") == []
+    odd = [Redirect("::1", 1), Redirect("0.0.0.0", 1), Redirect("127.0.0.1", 1), *OLD, *OLD]
+    assert allowed(odd) == OLD
+
+
+def test_the_kernels_message():
+    message = route_message(24, 0x500, "192.0.2.10", "172.20.0.1")
+    assert len(message) == int.from_bytes(message[:4], "little") == 44
+    assert message[16:18] == bytes([socket.AF_INET, 32])
+    assert socket.inet_aton("192.0.2.10") in message
+    assert socket.inet_aton("172.20.0.1") in message
+    assert len(route_message(25, 0, "192.0.2.10", None)) == 36
+
+
+class Firewall:
+    """Knows chains and jumps, as iptables does."""
+
+    def __init__(self):
+        self.chains = {}
+        self.jumps = []
+        self.calls = 0
+
+    async def __call__(self, arguments):
+        self.calls += 1
+        action, chain, *rest = arguments
+        if action == "-N":
+            return int(self.chains.setdefault(chain, []) != [] or False)
+        if action in {"-C", "-D"}:
+            if rest not in self.jumps:
+                return 1
+            if action == "-D":
+                self.jumps.remove(rest)
+        elif action == "-I":
+            self.jumps.append(rest)
+        elif action == "-F":
+            self.chains[chain] = []
+        elif action == "-X":
+            del self.chains[chain]
+        else:
+            self.chains[chain].append(rest)
+        return 0
+
+
+async def test_rules_come_follow_the_intake_and_go():
+    firewall = Firewall()
+    intake = [None]
+
+    async def bridge():
+        return "br-1"
+
+    redirector = Redirector(
+        device_id=DEVICE, bridge=bridge, intake=lambda: intake[0], pids=list, run=firewall
+    )
+    await redirector.apply()
+    redirector.want(OLD)
+    await redirector.apply()
+    assert firewall.chains == {}
+    intake[0] = ("172.20.0.1", 8430)
+    for _ in range(2):
+        await redirector.apply()
+    (content,) = firewall.chains.values()
+    assert [rule[7] for rule in content] == ["5231", "6432"]
+    assert len(firewall.jumps) == 1
+    calls = firewall.calls
+    await redirector.apply()
+    assert firewall.calls == calls
+    intake[0] = ("172.21.0.1", 8430)
+    await redirector.apply()
+    (content,) = firewall.chains.values()
+    assert {rule[-1] for rule in content} == {"172.21.0.1:8430"}
+    assert len(firewall.jumps) == 1
+    redirector.want([])
+    await redirector.apply()
+    assert (firewall.chains, firewall.jumps) == ({}, [])
