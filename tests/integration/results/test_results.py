@@ -192,6 +192,17 @@ async def test_wrong_clocks_are_mapped(site):
     assert got.clock == "uncertain"
 
 
+async def test_times_that_no_calendar_has_spoil_no_list(site):
+    with site.bus.subscribe({"results:cam-1"}):
+        for number, at_ms in enumerate((2**62, -(2**62)), start=1):
+            row = AgentResult(
+                Result(camera_id="cam-1"), "dep-1", at_ms, 1, "boot", captured_ms=at_ms
+            )
+            assert await site.results.ingest_from_agent("dev-1", "q", number, [row]) == number
+    await site.say(seen())
+    assert len(await site.found(camera_id="cam-1")) == 3
+
+
 async def test_results_of_a_lower_epoch_are_kept_but_yield(site):
     site.yields = {"dev-1"}
     await site.say(seen())

@@ -13,6 +13,8 @@ from typing import Final
 from haechi.core.telemetry import Schema
 
 ID_BITS: Final = 20
+LAST_MS: Final = (1 << (63 - ID_BITS)) - 1
+"""The latest time that an id can hold (year 2248)."""
 SCOPE: Final = "/"
 """Between deployment and instance in `result_names`."""
 UNCERTAIN, ARRIVAL, NOT_AUTHORITATIVE = 1, 2, 4

@@ -16,7 +16,7 @@ from haechi.core.telemetry import Telemetry
 from haechi.domains.results import queries, rows
 from haechi.domains.results.model import BadPeriod, Bucket, Filter, Outcome, Source, StoredResult
 from haechi.domains.results.ports import Authority, OnlyCamera, Sources, Stamps
-from haechi.domains.results.schema import ARRIVAL, NOT_AUTHORITATIVE, UNCERTAIN
+from haechi.domains.results.schema import ARRIVAL, LAST_MS, NOT_AUTHORITATIVE, UNCERTAIN
 from haechi.domains.results.store import AgentBatch, AgentStored, NewRow, ResultStore
 from haechi.errors import BadRequest
 from haechi.protocol.results import AgentResult, Result
@@ -183,6 +183,9 @@ class Results:
         stored_ms: int,
         flags: int,
     ) -> NewRow:
+        # A device may say any number: one that no calendar has would spoil every list it is in.
+        captured_ms = min(max(captured_ms, 0), LAST_MS)
+        received_ms = min(max(received_ms, 0), LAST_MS)
         camera_id = row.camera_id or self._only_camera(source.deployment_id)
         if camera_id and not self._authority(
             camera_id, source.package_id, row.epoch, source.device_id, captured_ms

@@ -8,11 +8,10 @@ from typing import Final, NamedTuple
 import apsw
 
 from haechi.domains.results.model import Source
-from haechi.domains.results.schema import ANY_CLASS, ID_BITS, SCOPE
+from haechi.domains.results.schema import ANY_CLASS, ID_BITS, LAST_MS, SCOPE
 from haechi.domains.results.seen import Seen
 
 _COUNTER_MASK: Final = (1 << ID_BITS) - 1
-_LAST_MS: Final = (1 << (63 - ID_BITS)) - 1
 _CACHED: Final = 50_000
 _INSERT: Final = "INSERT INTO results VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _COUNT: Final = """
@@ -137,7 +136,7 @@ class ResultStore:
             if instance is not None and seq is not None and not new(connection, instance, seq):
                 ids.append(0)
                 continue
-            captured_ms = min(max(captured_ms, 0), _LAST_MS)
+            captured_ms = min(max(captured_ms, 0), LAST_MS)
             row_id = captured_ms << ID_BITS | next(counter) & _COUNTER_MASK
             ids.append(row_id)
             class_number = None
