@@ -12,6 +12,7 @@ from haechi.domains.deployments.model import (
     TakesNoCamera,
 )
 from haechi.protocol.desired import MediaStatus, ObservedState
+from haechi.protocol.results import AgentResult, Result
 from haechi.testing.waiting import eventually
 
 
@@ -184,3 +185,20 @@ async def test_digests_kept_for_rollback(world):
     async with world.db.read() as tx:
         kept = await world.deployments.book.digests_in_use(tx)
     assert kept == {world.image(v).partition("@")[2] for v in ("1", "2", "3")}
+
+
+async def test_only_the_device_that_has_it_speaks_for_an_assignment(world):
+    await world.deploy("1")
+    await world.deploy("1", "dev-b", camera_ids=[])
+    (there,) = await world.running("dev-b")
+    (old,) = (await world.assignments.find(camera_id="cam-1")).items
+    moved = await world.assignments.move_assignment(old.id, there.id, by=SYSTEM)
+    forged = AgentResult(Result(assignment_id=moved.id), there.id, 1, 1, "boot")
+    invented = [AgentResult(Result(), f"dep-{n}", 1, 1, "boot") for n in range(100)]
+    world.assignments._on_results("dev-a", [forged, *invented])
+    assert not world.assignments._awaited[moved.id].is_set()
+    assert world.assignments.seconds_since_result(there.id) is None
+    assert world.assignments.seconds_since_result("dep-7") is None
+    true = AgentResult(Result(assignment_id=moved.id), there.id, 1, 1, "boot")
+    world.assignments._on_results("dev-b", [true])
+    assert world.assignments.seconds_since_result(there.id) is not None

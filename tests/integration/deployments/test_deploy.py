@@ -521,3 +521,17 @@ def stages(*names):
         for stage in names
         if (strategy, stage) != ("overlap", "stop")
     ]
+
+
+async def test_a_deploy_cancelled_before_its_turn_holds_nothing(world):
+    slots = world.operations._slots["deploy_package"]
+    taken = slots._value
+    for _ in range(taken):
+        await slots.acquire()
+    waiting = await world.begin_deploy("1")
+    await world.operations.cancel(waiting.id)
+    assert (await world.operations.wait(waiting.id)).state == "cancelled"
+    for _ in range(taken):
+        slots.release()
+    assert (await world.deploy("2")).state == "succeeded"
+    await world.check_one("2")

@@ -292,14 +292,16 @@ class Assignments:
         await self.announce([trial])
 
     def _on_results(self, device_id: str, rows: list[AgentResult]) -> None:
-        del device_id
+        """Of deployments that hold a camera on that device; what else a device says is its own."""
         now_s = self._clock.monotonic()
         for row in rows:
+            held = self.ledger.held(row.deployment_id, device_id)
+            if not held:
+                continue
             self._last_result_s[row.deployment_id] = now_s
-            if self._awaited and row.result.assignment_id is not None:
-                event = self._awaited.get(row.result.assignment_id)
-                if event is not None:
-                    event.set()
+            event = self._awaited.get(row.result.assignment_id or "")
+            if event is not None and row.result.assignment_id in held:
+                event.set()
 
 
 def _check_target(target: Deployment, camera_id: str) -> None:

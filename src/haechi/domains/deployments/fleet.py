@@ -39,6 +39,9 @@ class Fleet:
         device_id = ctx["device_ids"][0]
         subject = subject_of(device_id, ctx["package_id"])
         parent = self._claimed.get(subject)
+        if parent is not None and (await self._operations.get(parent.id)).state.ended:
+            self._claimed.pop(subject, None)  # cancelled before its first step
+            parent = None
         if parent is not None:
             if parent.ctx == ctx:
                 return parent

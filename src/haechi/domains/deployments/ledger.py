@@ -22,8 +22,8 @@ class Ledger:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._epochs = Epochs()
-        self._held: dict[str, dict[str, str]] = {}
-        """Deployment → assignment → camera, of those handed out."""
+        self._held: dict[str, dict[str, Assignment]] = {}
+        """Deployment → its assignments by id, of those handed out."""
 
     def authoritative(
         self,
@@ -38,8 +38,13 @@ class Ledger:
 
     def only_camera(self, deployment_id: str) -> str | None:
         """The camera of a result that names none: where the deployment has just one."""
-        cameras = set(self._held.get(deployment_id, {}).values())
+        cameras = {one.camera_id for one in self._held.get(deployment_id, {}).values()}
         return cameras.pop() if len(cameras) == 1 else None
+
+    def held(self, deployment_id: str, device_id: str) -> set[str]:
+        """Ids of the assignments that this deployment has on this device."""
+        found = self._held.get(deployment_id, {}).values()
+        return {one.id for one in found if one.device_id == device_id}
 
     async def make(
         self,
@@ -90,7 +95,10 @@ class Ledger:
             ended_at=self._clock.now(),
         )
         for one in ended:
-            self._held.get(one.deployment_id, {}).pop(one.id, None)
+            held = self._held.get(one.deployment_id, {})
+            held.pop(one.id, None)
+            if not held:
+                self._held.pop(one.deployment_id, None)
             if one.state == AssignmentState.TRIAL:
                 self._epochs.drop(one.camera_id, one.package_id, one.epoch)
 
@@ -215,7 +223,7 @@ class Ledger:
 
     def learn(self, known: Assignment) -> None:
         if known.state != AssignmentState.ENDED:
-            self._held.setdefault(known.deployment_id, {})[known.id] = known.camera_id
+            self._held.setdefault(known.deployment_id, {})[known.id] = known
         self._epochs.put(
             known.camera_id,
             known.package_id,
