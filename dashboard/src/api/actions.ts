@@ -2,7 +2,17 @@
 import { currentLanguage } from "@/i18n/language";
 import { body, http, ifMatch } from "./client";
 import { ProblemError, toProblem } from "./problem";
-import type { AssignmentIn, CameraIn, DeployIn, DeviceIn, PackageVersion, Role, UserIn } from "./types";
+import type {
+  AssignmentIn,
+  CameraIn,
+  CameraLinkIn,
+  DeployIn,
+  DeviceIn,
+  GroupIn,
+  PackageVersion,
+  Role,
+  UserIn,
+} from "./types";
 
 const at = <P>(path: P) => ({ params: { path } });
 const edit = <P>(path: P, etag: string) => ({ params: { path }, headers: ifMatch(etag) });
@@ -35,6 +45,23 @@ export const editCamera = (id: string, etag: string, change: Partial<CameraIn>) 
 export const deleteCamera = (id: string, force: boolean) =>
   body(
     http.DELETE("/api/v1/cameras/{camera_id}", { params: { path: { camera_id: id }, query: { force } } }),
+  );
+
+export const createGroup = (group: GroupIn) => body(http.POST("/api/v1/groups", { body: group }));
+export const editGroup = (id: string, etag: string, change: GroupIn) =>
+  body(http.PATCH("/api/v1/groups/{group_id}", { ...edit({ group_id: id }, etag), body: change }));
+export const deleteGroup = (id: string) =>
+  body(http.DELETE("/api/v1/groups/{group_id}", at({ group_id: id })));
+export const createLink = (link: CameraLinkIn) => body(http.POST("/api/v1/links", { body: link }));
+export const deleteLink = (id: string) =>
+  body(http.DELETE("/api/v1/links/{link_id}", at({ link_id: id })));
+/** The server judges the document; here it is only known to be JSON. */
+export const importInventory = (document: unknown, dry_run: boolean) =>
+  body(
+    http.POST("/api/v1/inventory/import", {
+      params: { query: { dry_run } },
+      body: document as Record<string, unknown>,
+    }),
   );
 
 export const deletePackage = (id: string, force: boolean) =>

@@ -50,11 +50,16 @@ export function findingsOf(problem: Problem): Finding[] {
     const text = (key: string) => (typeof found[key] === "string" ? (found[key] as string) : "");
     return {
       code: text("code"),
-      path: text("path") || null,
+      path: text("path") || pathOf(found.data),
       detail: text("detail") || text("message") || text("code"),
       remedy: text("remedy"),
     };
   });
+}
+
+function pathOf(data: unknown): string | null {
+  const path = typeof data === "object" && data !== null && "path" in data ? data.path : null;
+  return typeof path === "string" && path ? path : null;
 }
 
 /** Where something is still in use (`data.where`). */

@@ -43,6 +43,27 @@ export const useCameras = () =>
     refetchInterval: SLOW_MS,
   });
 
+export const useGroups = () =>
+  useQuery({
+    queryKey: ["groups"],
+    queryFn: async () => (await body(http.GET("/api/v1/groups", page()))).items,
+  });
+
+export const useLinks = () =>
+  useQuery({
+    queryKey: ["links"],
+    queryFn: async () => (await body(http.GET("/api/v1/links"))).items,
+  });
+
+/** Pairs of cameras so near to each other that are not linked yet. */
+export const useLinkSuggestions = (max_m: number) =>
+  useQuery({
+    queryKey: ["links", "suggestions", max_m],
+    placeholderData: keepPreviousData,
+    queryFn: async () =>
+      (await body(http.GET("/api/v1/links/suggestions", { params: { query: { max_m } } }))).items,
+  });
+
 export const usePackages = () =>
   useQuery({
     queryKey: ["packages"],
@@ -219,6 +240,8 @@ export const readDevice = (id: string) =>
   tagged(http.GET("/api/v1/devices/{device_id}", { params: { path: { device_id: id } } }));
 export const readCamera = (id: string) =>
   tagged(http.GET("/api/v1/cameras/{camera_id}", { params: { path: { camera_id: id } } }));
+export const readGroup = (id: string) =>
+  tagged(http.GET("/api/v1/groups/{group_id}", { params: { path: { group_id: id } } }));
 export const readUser = (id: string) =>
   tagged(http.GET("/api/v1/users/{user_id}", { params: { path: { user_id: id } } }));
 export const readSite = () => tagged(http.GET("/api/v1/site"));

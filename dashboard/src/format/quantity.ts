@@ -15,6 +15,10 @@ export function bytes(value: number | null | undefined): string {
 }
 
 /** A ratio of 0-1 as per cent. */
+export function metres(value: number | null | undefined): string {
+  return typeof value === "number" ? `${value.toFixed(value < 10 ? 1 : 0)} m` : "–";
+}
+
 export function percent(ratio: number | null | undefined, digits = 0): string {
   if (ratio === null || ratio === undefined || !Number.isFinite(ratio)) return "–";
   return `${(ratio * 100).toFixed(digits)}%`;

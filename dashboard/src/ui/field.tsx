@@ -5,6 +5,8 @@ import {
   type TextareaHTMLAttributes,
   useId,
 } from "react";
+import { GPS_PATTERN } from "@/format/gps";
+import { useT } from "@/i18n/react";
 import { cx } from "./cx";
 
 const BOX =
@@ -42,6 +44,21 @@ export function Input({ label, hint, wrap, ...rest }: Own & InputHTMLAttributes<
     <Labelled label={label} hint={hint} id={id} className={wrap ?? ""}>
       <input id={id} {...rest} className={cx(BOX, "h-8", rest.className)} />
     </Labelled>
+  );
+}
+
+/** Coordinates in one field, as maps give them to copy. */
+export function GpsInput({ value, onValue }: { value: string; onValue: (next: string) => void }) {
+  const t = useT();
+  return (
+    <Input
+      label={t("field.gps")}
+      hint={t("field.gpsHint")}
+      pattern={GPS_PATTERN}
+      placeholder="37.5665, 126.9780"
+      value={value}
+      onChange={(event) => onValue(event.target.value)}
+    />
   );
 }
 

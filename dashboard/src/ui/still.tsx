@@ -24,6 +24,7 @@ export function Still({
   name,
   available,
   className,
+  maxHeight,
   big = false,
 }: {
   camera_id: string;
@@ -31,6 +32,8 @@ export function Still({
   /** Whether anybody can take a picture: its device is connected. */
   available: boolean;
   className?: string;
+  /** As CSS; a picture that is cut so is shown whole, with bars at its sides. */
+  maxHeight?: string;
   big?: boolean;
 }) {
   const t = useT();
@@ -93,7 +96,7 @@ export function Still({
     <div
       ref={frame}
       className={cx("relative w-full overflow-hidden bg-black", className)}
-      style={{ aspectRatio: String(ratio) }}
+      style={{ aspectRatio: String(ratio), maxHeight }}
     >
       <canvas
         ref={canvas}

@@ -3,10 +3,11 @@ import { useState } from "react";
 import { assign, createCamera, editCamera, moveAssignment } from "@/api/actions";
 import { readCamera, useDeployments, useDevices } from "@/api/queries";
 import type { Assignment, Camera, Deployment } from "@/api/types";
+import { gpsText, parseGps } from "@/format/gps";
 import { splitLogin } from "@/format/rtsp";
 import { useT } from "@/i18n/react";
 import { Dialog, FormDialog } from "@/ui/dialog";
-import { Area, Input, Select } from "@/ui/field";
+import { Area, GpsInput, Input, Select } from "@/ui/field";
 import { Loaded } from "@/ui/query";
 import { tell } from "@/ui/toast";
 
@@ -51,6 +52,7 @@ function CameraForm({
   const [login, setLogin] = useState(camera?.login ?? "");
   const [password, setPassword] = useState("");
   const [postal, setPostal] = useState(camera?.postal_address ?? "");
+  const [gps, setGps] = useState(gpsText(camera?.gps));
   const [description, setDescription] = useState(camera?.description ?? "");
   const take = (text: string, keep: (url: string) => void) => {
     const split = splitLogin(text);
@@ -66,6 +68,7 @@ function CameraForm({
       sub_url: subUrl || null,
       login: login || null,
       postal_address: postal,
+      gps: parseGps(gps),
       description,
       // Write-only: an empty field leaves the stored one alone.
       ...(password ? { password } : {}),
@@ -135,11 +138,14 @@ function CameraForm({
           onChange={(event) => setPassword(event.target.value)}
         />
       </div>
-      <Input
-        label={t("field.postalAddress")}
-        value={postal}
-        onChange={(event) => setPostal(event.target.value)}
-      />
+      <div className="grid gap-3 sm:grid-cols-2">
+        <Input
+          label={t("field.postalAddress")}
+          value={postal}
+          onChange={(event) => setPostal(event.target.value)}
+        />
+        <GpsInput value={gps} onValue={setGps} />
+      </div>
       <Area
         label={t("field.description")}
         value={description}

@@ -5,6 +5,7 @@ import { deleteCamera } from "@/api/actions";
 import { useAssignments, useCameras, useDevices, useResults } from "@/api/queries";
 import type { Assignment, Camera, Result } from "@/api/types";
 import { ResultTable } from "@/features/results/table";
+import { gpsText } from "@/format/gps";
 import { useT } from "@/i18n/react";
 import { useMay } from "@/shell/role";
 import { useTopic } from "@/stream/react";
@@ -18,6 +19,7 @@ import { Clock } from "@/ui/time";
 import { tell } from "@/ui/toast";
 import { AssignmentTable } from "./assignments";
 import { AssignDialog, CameraDialog } from "./dialogs";
+import { NeighboursPanel } from "./neighbours";
 
 const SHOWN = 30;
 /** More than are shown, as most frames of a calm camera show nothing. */
@@ -105,6 +107,7 @@ function Content({ camera }: { camera: Camera }) {
               [t("camera.login"), camera.login ?? "–"],
               [t("camera.password"), t(camera.has_password ? "camera.stored" : "camera.notStored")],
               [t("field.postalAddress"), camera.postal_address || "–"],
+              [t("field.gps"), gpsText(camera.gps) || "–"],
               [t("field.description"), camera.description || "–"],
               [t("field.createdAt"), <Clock key="c" at={camera.created_at} full />],
               ["ID", <code key="i" className="font-mono text-xs">{camera.id}</code>],
@@ -135,6 +138,7 @@ function Content({ camera }: { camera: Camera }) {
           )}
         </Loaded>
       </Panel>
+      <NeighboursPanel camera={camera} />
       <RecentResults camera_id={camera.id} />
       {open === "edit" && <CameraDialog camera={camera} onClose={close} />}
       {open === "assign" && <AssignDialog camera={camera} onClose={close} />}

@@ -12,10 +12,12 @@ export function CameraTile({
   camera,
   watched,
   available,
+  maxHeight,
 }: {
   camera: Camera;
   watched: Deployment[];
   available: boolean;
+  maxHeight: string;
 }) {
   const t = useT();
   const [seen, setSeen] = useState<Seen[] | null>(null);
@@ -27,7 +29,7 @@ export function CameraTile({
       params={{ id: camera.id }}
       className="group flex min-w-0 flex-col bg-panel focus-visible:z-1"
     >
-      <Still camera_id={camera.id} name={camera.name} available={available} className="max-h-[70vh]" />
+      <Still camera_id={camera.id} name={camera.name} available={available} maxHeight={maxHeight} />
       <div className="flex items-center gap-2 px-2.5 py-1.5">
         <Mark tone={toneOf(camera.state)} />
         <span className="truncate font-medium group-hover:underline">{camera.name}</span>

@@ -3,10 +3,11 @@ import { useEffect, useRef, useState } from "react";
 import { createDevice, editDevice, enrolDevice } from "@/api/actions";
 import { readDevice } from "@/api/queries";
 import type { Device, Enrolment } from "@/api/types";
+import { gpsText, parseGps } from "@/format/gps";
 import { useT } from "@/i18n/react";
 import { Button } from "@/ui/button";
 import { Dialog, FormDialog } from "@/ui/dialog";
-import { Area, Input, Select } from "@/ui/field";
+import { Area, GpsInput, Input, Select } from "@/ui/field";
 import { ProblemNotice } from "@/ui/problem";
 import { Loaded, Skeleton } from "@/ui/query";
 import { Ago } from "@/ui/time";
@@ -63,6 +64,10 @@ function DeviceForm({
   const [address, setAddress] = useState(device?.address ?? "");
   const [hostName, setHostName] = useState(device?.host_name ?? "");
   const [postal, setPostal] = useState(device?.postal_address ?? "");
+  const [gps, setGps] = useState(gpsText(device?.gps));
+  const [sshUser, setSshUser] = useState(device?.ssh_user ?? "");
+  const [sshPassword, setSshPassword] = useState("");
+  const [sshKey, setSshKey] = useState("");
   const [description, setDescription] = useState(device?.description ?? "");
   const submit = async () => {
     const body = {
@@ -71,6 +76,11 @@ function DeviceForm({
       address: address || null,
       host_name: hostName || null,
       postal_address: postal,
+      gps: parseGps(gps),
+      ssh_user: sshUser || null,
+      // Write-only: an empty field leaves the stored one alone.
+      ...(sshPassword ? { ssh_password: sshPassword } : {}),
+      ...(sshKey.trim() ? { ssh_key: `${sshKey.trim()}\n` } : {}),
       description,
     };
     const done = device ? await editDevice(device.id, readAs, body) : await createDevice(body);
@@ -84,6 +94,7 @@ function DeviceForm({
       action={t(device ? "action.save" : "action.add")}
       onClose={onClose}
       submit={submit}
+      wide
     >
       <Input
         label={t("field.name")}
@@ -126,6 +137,38 @@ function DeviceForm({
           onChange={(event) => setPostal(event.target.value)}
         />
       </div>
+      <GpsInput value={gps} onValue={setGps} />
+      <fieldset className="flex flex-col gap-3">
+        <legend className="mb-1 text-xs text-muted">{t("device.ssh")}</legend>
+        <div className="grid grid-cols-2 gap-3">
+          <Input
+            label={t("device.sshUser")}
+            hint={t("device.sshHint")}
+            autoComplete="off"
+            maxLength={64}
+            value={sshUser}
+            onChange={(event) => setSshUser(event.target.value)}
+          />
+          <Input
+            label={t("device.sshPassword")}
+            hint={t(device?.has_ssh_password ? "camera.passwordKept" : "camera.passwordHint")}
+            type="password"
+            autoComplete="new-password"
+            placeholder={device?.has_ssh_password ? "••••••••" : ""}
+            value={sshPassword}
+            onChange={(event) => setSshPassword(event.target.value)}
+          />
+        </div>
+        <Area
+          label={t("device.sshKey")}
+          hint={t(device?.has_ssh_key ? "device.sshKeyKept" : "device.sshKeyHint")}
+          spellCheck={false}
+          autoComplete="off"
+          className="font-mono text-xs"
+          value={sshKey}
+          onChange={(event) => setSshKey(event.target.value)}
+        />
+      </fieldset>
       <Area
         label={t("field.description")}
         value={description}

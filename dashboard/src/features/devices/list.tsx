@@ -11,6 +11,7 @@ import { State } from "@/ui/status";
 import { type Column, Table } from "@/ui/table";
 import { Ago } from "@/ui/time";
 import { DeviceDialog, EnrolDialog } from "./dialogs";
+import { GroupsPanel } from "./groups";
 
 export function DevicesPage() {
   const t = useT();
@@ -106,6 +107,7 @@ export function DevicesPage() {
           )}
         </Loaded>
       </Panel>
+      <GroupsPanel />
       {adding && <DeviceDialog onClose={() => setAdding(false)} onDone={setEnrolling} />}
       {enrolling && <EnrolDialog device={enrolling} onClose={() => setEnrolling(null)} />}
     </Page>

@@ -8,6 +8,7 @@ import type { Assignment, Device } from "@/api/types";
 import { AssignmentTable } from "@/features/cameras/assignments";
 import { DeploymentTable } from "@/features/deployments/table";
 import { DeployDialog } from "@/features/packages/deploy";
+import { gpsText } from "@/format/gps";
 import { useT } from "@/i18n/react";
 import { useMay } from "@/shell/role";
 import { Button } from "@/ui/button";
@@ -140,6 +141,17 @@ function Content({ device }: { device: Device }) {
               [t("device.agentVersion"), device.agent_version ?? "–"],
               [t("device.lastSeen"), device.last_seen_at ? <Ago at={device.last_seen_at} /> : "–"],
               [t("field.postalAddress"), device.postal_address || "–"],
+              [t("field.gps"), gpsText(device.gps) || "–"],
+              [
+                t("device.ssh"),
+                [
+                  device.ssh_user ?? "–",
+                  device.has_ssh_password && t("device.sshPassword"),
+                  device.has_ssh_key && t("device.sshKey"),
+                ]
+                  .filter(Boolean)
+                  .join(" · "),
+              ],
               [
                 t("device.ownCameras"),
                 home.length === 0

@@ -1,7 +1,7 @@
 /** Deploy a version to devices. Opened from a version, a package, or a device. */
 import { useMemo, useState } from "react";
 import { deploy } from "@/api/actions";
-import { useDevices, usePackages, useVersions } from "@/api/queries";
+import { useDevices, useGroups, usePackages, useVersions } from "@/api/queries";
 import type { DeployIn, PackageVersion } from "@/api/types";
 import { useOperationsDrawer } from "@/features/operations/context";
 import { parseEnvironment } from "@/format/environment";
@@ -31,6 +31,9 @@ export function DeployDialog({
   const devices = (useDevices().data ?? []).filter((each) => each.state !== "new");
   const [package_id, setPackage] = useState(version?.package_id ?? "");
   const [version_id, setVersion] = useState(version?.id ?? "");
+  const groups = useGroups().data ?? [];
+  const [group_id, setGroup] = useState("");
+  const members = groups.find((each) => each.id === group_id)?.device_ids ?? [];
   const [picked, setPicked] = useState<string[]>(device_id ? [device_id] : []);
   const [strategy, setStrategy] = useState<Strategy | "">("");
   const [environment, setEnvironment] = useState("");
@@ -42,7 +45,8 @@ export function DeployDialog({
   const submit = async () => {
     const { operation_id } = await deploy({
       version_id,
-      device_ids: picked,
+      device_ids: picked.filter((id) => !members.includes(id)),
+      ...(group_id ? { group_id } : {}),
       ...(strategy ? { strategy } : {}),
       environment: parsed.values,
       cameras: { assign, fps: Number(fps), stream },
@@ -58,7 +62,7 @@ export function DeployDialog({
       action={t("deploy.action")}
       onClose={onClose}
       submit={submit}
-      disabled={!version_id || picked.length === 0 || parsed.bad.length > 0}
+      disabled={!version_id || picked.length + members.length === 0 || parsed.bad.length > 0}
       wide
     >
       {!version && (
@@ -78,6 +82,15 @@ export function DeployDialog({
           {package_id && <VersionSelect package_id={package_id} value={version_id} onPick={setVersion} />}
         </div>
       )}
+      {groups.length > 0 && (
+        <Select
+          label={t("deploy.group")}
+          hint={t("deploy.groupHint")}
+          value={group_id}
+          onPick={setGroup}
+          options={[["", t("field.none")], ...groups.map((each) => [each.id, each.name] as const)]}
+        />
+      )}
       <fieldset className="flex flex-col gap-1">
         <legend className="mb-1 text-xs text-muted">{t("deploy.devices")}</legend>
         {devices.length === 0 && <p className="text-muted">{t("deploy.noDevice")}</p>}
@@ -86,7 +99,8 @@ export function DeployDialog({
             <div key={each.id} className="flex items-center gap-2">
               <Check
                 label={each.name}
-                checked={picked.includes(each.id)}
+                checked={picked.includes(each.id) || members.includes(each.id)}
+                disabled={members.includes(each.id)}
                 onChange={(event) => toggle(each.id, event.target.checked)}
               />
               <span className="text-xs">

@@ -3,7 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { type DragEvent, type SubmitEvent, useEffect, useId, useRef, useState } from "react";
 import { buildVersion, uploadPackage } from "@/api/actions";
-import { findingsOf, problemOf } from "@/api/problem";
+import { problemOf } from "@/api/problem";
 import { useOperationsDrawer } from "@/features/operations/context";
 import { bytes, percent } from "@/format/quantity";
 import { useT } from "@/i18n/react";
@@ -11,8 +11,8 @@ import { Button } from "@/ui/button";
 import { cx } from "@/ui/cx";
 import { Dialog } from "@/ui/dialog";
 import { Check, Input } from "@/ui/field";
+import { Findings } from "@/ui/findings";
 import { Progress } from "@/ui/panel";
-import { ProblemNotice } from "@/ui/problem";
 import { tell } from "@/ui/toast";
 
 export function UploadDialog({ name: known, onClose }: { name?: string; onClose: () => void }) {
@@ -80,7 +80,7 @@ export function UploadDialog({ name: known, onClose }: { name?: string; onClose:
             </p>
           </div>
         )}
-        {error !== null && <Refused error={error} />}
+        {error !== null && <Findings error={error} />}
         {error !== null && problemOf(error).status === 409 && (
           <Check
             label={t("upload.replace")}
@@ -99,30 +99,6 @@ export function UploadDialog({ name: known, onClose }: { name?: string; onClose:
         </div>
       </form>
     </Dialog>
-  );
-}
-
-function Refused({ error }: { error: unknown }) {
-  const t = useT();
-  const findings = findingsOf(problemOf(error));
-  return (
-    <div className="flex flex-col gap-2">
-      <ProblemNotice error={error} />
-      {findings.length > 0 && (
-        <ol aria-label={t("upload.findings")} className="flex flex-col gap-1.5">
-          {findings.map((finding, index) => (
-            <li key={index} className="rounded-md border border-line bg-bg px-3 py-1.5">
-              <p>
-                {finding.path && <code className="mr-1.5 font-mono text-xs">{finding.path}</code>}
-                {finding.detail}
-              </p>
-              {finding.remedy && <p className="text-muted">→ {finding.remedy}</p>}
-              {finding.code && <code className="font-mono text-2xs text-muted">{finding.code}</code>}
-            </li>
-          ))}
-        </ol>
-      )}
-    </div>
   );
 }
 

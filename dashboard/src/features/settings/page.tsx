@@ -18,6 +18,7 @@ import { State } from "@/ui/status";
 import { type Column, Table } from "@/ui/table";
 import { tell, tellError } from "@/ui/toast";
 import { ServerSettings } from "./server";
+import { TransferPanel } from "./transfer";
 
 export function SettingsPage() {
   const t = useT();
@@ -31,6 +32,7 @@ export function SettingsPage() {
           </Loaded>
         </Panel>
         <RegistryPanel />
+        <TransferPanel />
         <BaseImagesPanel />
         <ServerSettings />
       </div>

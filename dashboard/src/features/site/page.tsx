@@ -221,23 +221,31 @@ function Gauge({
 }
 
 /** Few cameras are shown big: the grid stays about as high as it is wide. */
-function columnsFor(count: number): string {
-  if (count <= 1) return "grid-cols-1";
-  if (count <= 4) return "grid-cols-1 sm:grid-cols-2";
-  if (count <= 9) return "grid-cols-1 sm:grid-cols-2 lg:grid-cols-3";
-  return "grid-cols-2 md:grid-cols-3 lg:grid-cols-4 2xl:grid-cols-5";
+function gridFor(count: number): { columns: string; rows: number } {
+  if (count <= 1) return { columns: "grid-cols-1", rows: 1 };
+  if (count <= 2) return { columns: "grid-cols-1 sm:grid-cols-2", rows: 1 };
+  if (count <= 4) return { columns: "grid-cols-1 sm:grid-cols-2", rows: 2 };
+  if (count <= 6) return { columns: "grid-cols-1 sm:grid-cols-2 lg:grid-cols-3", rows: 2 };
+  return { columns: "grid-cols-2 md:grid-cols-3 lg:grid-cols-4 2xl:grid-cols-5", rows: 3 };
+}
+
+/** So high that all rows fit a screen: what is above the grid, and each picture's caption, off. */
+function pictureHeight(rows: number): string {
+  return `max(9rem, calc((100dvh - 12rem) / ${rows} - 2.4rem))`;
 }
 
 function CameraGrid({ cameras }: { cameras: Camera[] }) {
   const devices = useDevices().data;
   const assignments = useAssignments().data;
   const deployments = useDeployments().data;
+  const { columns, rows } = gridFor(cameras.length);
   return (
-    <div className={`grid gap-px ${columnsFor(cameras.length)}`}>
+    <div className={`grid gap-px ${columns}`}>
       {cameras.map((camera) => (
         <CameraTile
           key={camera.id}
           camera={camera}
+          maxHeight={pictureHeight(rows)}
           available={devices?.find((each) => each.id === camera.device_id)?.state === "ok"}
           watched={(assignments ?? [])
             .filter((each) => each.camera_id === camera.id)
