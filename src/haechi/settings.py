@@ -5,6 +5,7 @@ remembers where each value came from, for `haechi settings show`. Knows no domai
 the section it needs.
 """
 
+import ipaddress
 import json
 import os
 import tomllib
@@ -12,8 +13,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from haechi.errors import Invalid, Text
 
@@ -165,6 +174,26 @@ class InteropSettings(_Section):
     """Folder where zips may be laid for the next upload call; empty: `inbox` in the data folder."""
     rate_per_s: Annotated[float, Field(gt=0)] = 200
     """Calls a second that one address may make on the extra listeners."""
+
+    @field_validator("allow")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        return [str(ipaddress.ip_network(text.strip(), strict=False)) for text in value]
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (ZoneInfoNotFoundError, OSError) as error:
+            raise ValueError(f"no time zone: {value[:64]}") from error
+
+    @field_validator("vms_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("begins with http:// or https://")
+        return value
 
 
 class OperationsSettings(_Section):

@@ -1,5 +1,7 @@
 """Puts the parts of the old interface together: `create_interop(services)` → an ASGI app."""
 
+import shutil
+
 from haechi.interop import deploys, inventory, packages, reports, status, year3
 from haechi.interop.app import InteropApp
 from haechi.interop.deploys import DeployCalls
@@ -52,8 +54,11 @@ class Interop:
         )
 
     def start(self) -> None:
-        """Make the folder where zips may be laid."""
-        self._services.inbox.mkdir(parents=True, exist_ok=True)
+        """Make the folder where zips may be laid; sweep what a crash left of sent ones."""
+        inbox = self._services.inbox
+        inbox.mkdir(parents=True, exist_ok=True)
+        for left in inbox.glob(f"{packages.SENT_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     async def close(self) -> None:
         await self._held.close()

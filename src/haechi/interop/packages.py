@@ -26,6 +26,8 @@ from haechi.interop.uploads import Uploads, Wanted
 
 MAX_FILE_BYTES: Final = 2 * 1024**3
 """The packages domain has a limit of its own; this one guards the temporary file."""
+SENT_PREFIX: Final = ".sent-"
+"""Folders of zips that came with a request, beside those that were laid in the inbox."""
 _PIECE_BYTES: Final = 256 * 1024
 
 VERSION_FIELD: Final = Field(
@@ -72,7 +74,7 @@ class PackageCalls:
 
     async def _upload_sent(self, call: Call) -> Answer:
         """multipart: `file` and `version`; the file's own name counts unless `filename` is sent."""
-        folder = Path(tempfile.mkdtemp(dir=self._s.inbox.parent, prefix="upload-"))
+        folder = Path(tempfile.mkdtemp(dir=self._s.inbox, prefix=SENT_PREFIX))
         wanted = None
         try:
             target = folder / "sent.zip"

@@ -393,7 +393,7 @@ async def test_a_double_upload_in_the_request_is_joined_and_nothing_is_left(worl
     assert {reply["code"] for reply in replies} == {"0000"}
     assert len({reply["id"] for reply in replies}) == 1
     assert world.builds.count == 1
-    assert list(world.path.glob("upload-*")) == []
+    assert list((world.path / "inbox").glob(".sent-*")) == []
 
 
 async def test_requests_that_are_forms_but_no_uploads(world):
@@ -407,4 +407,4 @@ async def test_requests_that_are_forms_but_no_uploads(world):
         answer = await world.client.post("/upload_edgeAi", data=data, files=files)
         assert answer.status_code == 200
         assert code is None or answer.json()["code"] == code, answer.text
-    assert list(world.path.glob("upload-*")) == []
+    assert list((world.path / "inbox").glob(".sent-*")) == []

@@ -174,7 +174,7 @@ async def test_uploads_take_the_freshest_zip(world, vms):
     sent = await world.client.post("/upload_edgeAi", files=files, data={"version": "1"})
     assert sent.json()["code"] == "0000"
     assert sent.json()["digest"] not in {first["digest"], second["digest"], third["digest"]}
-    assert [path.name for path in world.path.glob("upload-*")] == []
+    assert [path.name for path in (world.path / "inbox").glob(".sent-*")] == []
     vms.zips.clear()
     stored = (await world.post("/upload_edgeAi", upload)).json()
     assert stored["digest"] == sent.json()["digest"]
