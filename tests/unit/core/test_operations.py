@@ -14,6 +14,7 @@ from haechi.core.operations import (
     State,
     Step,
     Temporary,
+    store,
 )
 from haechi.errors import Busy, Text, TimedOut
 
@@ -277,4 +278,52 @@ async def test_retention_deletes_ended_operations_and_logs(db, tmp_path):
     assert await engine.forget_ended(older_than=timedelta(days=1)) == 0
     assert await engine.forget_ended(older_than=timedelta(seconds=-1)) == 1
     assert not engine.log_path(operation.id).exists()
+    await engine.close()
+
+
+async def test_a_log_that_cannot_be_written_holds_nothing_up(db, tmp_path):
+    (tmp_path / "logs").write_text("not a folder: as bad as a full disk")
+    steps = Steps()
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a")]))
+    started = await engine.start("k", "s", {}, requested_by="kim")
+    async with asyncio.timeout(5):
+        assert (await engine.wait(started.id)).state == State.SUCCEEDED
+    assert (await engine.start("k", "s", {}, requested_by="kim")).subject == "s"
+    await engine.close()
+
+
+async def test_asked_twice_to_cancel_it_is_undone_once_and_whole(db, tmp_path):
+    hold, undoing, undone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    calls = []
+
+    async def do(run):
+        if run.subject == "other":
+            await hold.wait()
+
+    async def undo(run):
+        calls.append("begun")
+        undoing.set()
+        await undone.wait()
+        calls.append("ended")
+
+    definition = Definition("k", T, [Step("a", T, do, undo), Step("b", T, do)], parallel=1)
+    old = make_engine(db, tmp_path, definition)
+    other = await old.start("k", "other", {}, requested_by="kim")
+    resumed = await old.start("k", "s", {}, requested_by="kim")
+    await old.close()
+    async with db.write() as tx:
+        await store.update(tx, resumed.id, done=["a"], state=State.RUNNING)
+    engine = make_engine(db, tmp_path, definition)
+    await engine.start_engine()
+    await until(lambda: engine._live.keys() == {other.id, resumed.id})
+    await engine.cancel(resumed.id)  # while it waits for the other's turn to end
+    await asyncio.wait_for(undoing.wait(), 5)
+    await engine.cancel(resumed.id)
+    undone.set()
+    async with asyncio.timeout(5):
+        assert (await engine.wait(resumed.id)).state == State.CANCELLED
+    assert calls == ["begun", "ended"]
+    assert engine._waiters == {}
+    assert await engine.wait(resumed.id)
+    assert engine._waiters == {}
     await engine.close()

@@ -162,6 +162,8 @@ class Operations:
             waiters = self._waiters.get(operation_id, [])
             if future in waiters:
                 waiters.remove(future)
+            if not waiters:
+                self._waiters.pop(operation_id, None)
 
     async def cancel(self, operation_id: str) -> Operation:
         """Ask it to stop. It ends as `cancelled` once its step has stopped and is undone."""
@@ -227,6 +229,7 @@ class Operations:
             # Cancelled while queued for a slot or between steps by `cancel()`; at shutdown the
             # row stays active and is resumed.
             if not self._closing and run.cancel_asked:
+                run.undoing = True
                 await self._undo(definition, run)
                 await self._finish(definition, run, State.CANCELLED, None)
             else:

@@ -5,10 +5,13 @@ must not fill the disk) and says so.
 """
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Final
 
 from haechi.core.clock import Clock, to_text
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 
@@ -37,8 +40,13 @@ class LogFile:
     async def flush(self) -> None:
         async with self._lock:
             lines, self._lines = self._lines, []
-            if lines:
+            if not lines:
+                return
+            try:
                 await asyncio.to_thread(self._write, "\n".join(lines) + "\n")
+            except OSError as error:
+                # A full disk must not keep an operation from ending.
+                log.warning("%d lines of %s are lost: %s", len(lines), self.path, error)
 
     def _write(self, text: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
