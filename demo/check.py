@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from api import CallFailed
+from historic import Historic
 from stage import DEVICES, Site, Version, become_root, free_ports
 
 BASELINE_S = 8.0
@@ -67,6 +68,7 @@ class Check:
             await self._move()
             await self._switch()
             await self._rollback(detector)
+            await self._historic()
         finally:
             freshness.cancel()
         await self._metrics(await asyncio.gather(freshness, return_exceptions=True))
@@ -205,6 +207,14 @@ class Check:
         running = [row["version"] for row in rows if row["state"] == "running"]
         self.expect(f"version 2 is still there (found {running})", running == ["2"])
         del good
+
+    async def _historic(self) -> None:
+        """An old program's day, by the historic interface alone."""
+        historic = Historic(self.site)
+        await historic.run()
+        self.report["interop_calls"] = historic.calls
+        self.report["interop_ok"] = historic.ok
+        self.expect(f"the historic calls {historic.problems}", historic.ok)
 
     async def _freshness(self) -> list[float]:
         """Follow the live stream: how old is a sample when it is shown?"""
