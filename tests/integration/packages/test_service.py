@@ -53,6 +53,23 @@ async def test_the_same_bytes_again_change_nothing(upload: Upload, db: Database)
     assert await audited(db) == ["upload_package"]
 
 
+async def test_an_older_versions_bytes_again_describe_nothing_anew(
+    packages: Packages, upload: Upload
+) -> None:
+    first = zips.zip_of(
+        {"Dockerfile": "FROM a\n", "haechi.toml": '[package]\nname = "p"\ntitle_en = "Old"\n'}
+    )
+    second = zips.zip_of(
+        {"Dockerfile": "FROM a\n", "haechi.toml": '[package]\nname = "p"\ntitle_en = "New"\n'}
+    )
+    await upload(first, version="1")
+    await upload(second, version="2")
+    before = await packages.get("p")
+    assert (await upload(first, version="1")).change == "unchanged"
+    assert (await packages.get("p")) == before
+    assert before.package.title_en == "New"
+
+
 async def test_other_bytes_are_refused_or_become_a_revision(
     packages: Packages, upload: Upload, tmp_path: Path
 ) -> None:

@@ -52,11 +52,11 @@ async def record(
 ) -> Uploaded:
     """The version's new content; nothing where it has these bytes already."""
     package = await package_named(tx, name) or _new_package(tx, name, now)
-    _describe(package, inspection.manifest.package)
     await tx.flush()
     row = await store.version_of(tx, package.id, version)
     if row is not None and row.zip_sha256 == received.sha256:
         return Uploaded(store.to_version(row, package.name), "unchanged")
+    _describe(package, inspection.manifest.package)
     created = row is None
     if row is None:
         row = VersionRow(
