@@ -77,3 +77,19 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     except BadCameraUrl:
         return
     assert "@" not in parsed.url.split("/")[2]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/user=admin&password=hunter2&channel=1&stream=0.sdp?real_stream",
+        "/user=admin_password=hunter2_channel=1_stream=0.sdp",
+        "/live?user=admin&pwd=hunter2",
+        "/cam/password=hunter2/main",
+    ],
+)
+def test_no_password_is_shown_wherever_it_stands(path: str) -> None:
+    parsed = rtsp.parse(f"rtsp://192.0.2.61{path}")
+    assert "hunter2" not in parsed.shown
+    assert "hunter2" in parsed.url
+    assert parsed.hides_something

@@ -14,14 +14,15 @@ _SCHEME: Final = re.compile(r"^(rtsps?)://", re.IGNORECASE)
 _HOST: Final = re.compile(
     r"^(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?)(?::(?P<port>\d{1,5}))?$"
 )
+# Many cheap cameras take the login in the path, with `_` or `/` between its parts.
 _SENSITIVE: Final = re.compile(
-    r"(?i)(?<=[?&;])(pass(?:word|wd)?|pwd|psw|auth|token|secret|key)=([^&;#]*)"
+    r"(?i)(?<=[?&;/_])(pass(?:word|wd)?|pwd|psw|auth|token|secret|key)=([^&;#]*)"
 )
 MASK: Final = "***"
 
 
 class CameraUrl(NamedTuple):
-    """`url` has no login but may still hold secrets in its query: `shown` never does."""
+    """`url` has no login but may still hold secrets in path or query: `shown` never does."""
 
     url: str
     login: str | None
