@@ -64,7 +64,6 @@ class ReportCalls:
         self._identity = identity
         self._tasks = Tasks("interop-reports")
         self._latest: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._newest = ""
         services.agents.listen_results(self._from_agent)
 
     async def close(self) -> None:
@@ -129,26 +128,43 @@ class ReportCalls:
         return ok()
 
     async def latest_usage(self, call: Call) -> Answer:
-        """Of the device, or the newest of any."""
+        """Of the device, or the newest of any; what the device's own agent measures counts too."""
         ref = call.get("did")
-        device_id = self._newest
+        known = {**self._measured(), **self._reported()}
+        device_id = max(known, key=lambda one: known[one]["at_ms"], default="")
         if ref:
             try:
                 device_id = (await self._lookups.device(ref)).id
             except Refusal:
                 device_id = ""
-        found = self._latest.get(device_id)
-        if found is None or self._now_ms() - found["at_ms"] > FRESH_MS:
+        found = known.get(device_id)
+        if found is None:
             raise Refusal("0004", status=404, more={"message": "데이터 없음"})
         shown = await self._lookups.shown_devices()
         values = {name: value for name, value in found.items() if name not in {"at_ms", "kind"}}
         at = to_text(from_ms(found["at_ms"]))
         return ok(did=ref or shown(device_id), at=at, **values)
 
+    def _reported(self) -> dict[str, dict[str, Any]]:
+        """What old clients said in the last seconds."""
+        after_ms = self._now_ms() - FRESH_MS
+        return {one: row for one, row in self._latest.items() if row["at_ms"] >= after_ms}
+
+    def _measured(self) -> dict[str, dict[str, Any]]:
+        after_ms = self._now_ms() - FRESH_MS
+        return {
+            device_id: {
+                "at_ms": at_ms,
+                "cpu": round(100 * row.cpu_ratio, 1),
+                "memory": round(100 * row.memory_used_bytes / max(1, row.memory_total_bytes), 1),
+            }
+            for device_id, (at_ms, row) in self._s.samples().items()
+            if at_ms >= after_ms
+        }
+
     def _note(self, device_id: str, attributes: dict[str, Any]) -> None:
         self._latest.pop(device_id, None)
         self._latest[device_id] = {**attributes, "at_ms": self._now_ms()}
-        self._newest = device_id
         while len(self._latest) > _REMEMBERED:
             self._latest.popitem(last=False)
 

@@ -1,6 +1,6 @@
 """The services of haechi that the old interface calls, and what its handlers share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from haechi.interop.ports import (
     ResultSink,
 )
 from haechi.interop.vms import Vms
+from haechi.protocol.samples import Sample
 from haechi.settings import InteropSettings
 
 
@@ -46,3 +47,5 @@ class Services:
     vms: Vms | None
     settings: Callable[[], InteropSettings]
     inbox: Path
+    samples: Callable[[], Mapping[str, tuple[int, Sample]]] = dict
+    """Device → (time, newest sample of its agent)."""

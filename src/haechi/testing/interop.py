@@ -39,6 +39,7 @@ from haechi.domains.results.neighbours import DeploymentSources
 from haechi.domains.results.schema import SCHEMA
 from haechi.errors import AppError, Text
 from haechi.interop import Interop, RecordedClusters, Services, Vms, create_interop
+from haechi.protocol.samples import Sample
 from haechi.settings import CollaborationSettings, InteropSettings, PackagesSettings
 from haechi.testing.deployments import FakeDevices, FakeImages, FakeTokens
 from haechi.testing.engine import FakeEngine
@@ -128,6 +129,7 @@ class InteropWorld:
     engine: FakeEngine = field(default_factory=FakeEngine)
     images: FakeImages = field(default_factory=FakeImages)
     devices: FakeDevices = field(default_factory=FakeDevices)
+    samples: dict[str, tuple[int, Sample]] = field(default_factory=dict)
     principals: dict[str, Principal] = field(default_factory=dict)
     """Token → whose it is."""
 
@@ -254,6 +256,7 @@ class InteropWorld:
                 vms=self.vms,
                 settings=lambda: settings,
                 inbox=self.path / "inbox",
+                samples=lambda: self.samples,
             )
         )
 

@@ -408,3 +408,58 @@ async def test_requests_that_are_forms_but_no_uploads(world):
         assert answer.status_code == 200
         assert code is None or answer.json()["code"] == code, answer.text
     assert list((world.path / "inbox").glob(".sent-*")) == []
+
+
+async def test_the_latest_usage_is_what_was_said_or_measured_last(site):
+    from haechi.protocol.samples import Sample
+
+    device = await site.inventory.devices.get("ni01")
+    assert (await site.get("/usage", did="ni01")).status_code == 404
+    now_ms = round(site.clock.now().timestamp() * 1000)
+    site.samples[device.id] = (now_ms, Sample("boot", 1, now_ms, 1, 0.125, 41, 100, 1))
+    measured = (await site.get("/usage")).json()
+    assert (measured["did"], measured["cpu"], measured["memory"]) == ("ni01", 12.5, 41.0)
+    await site.post("/usage", {"did": "ni01", "cpu": 99, "memory": 1, "func": "RAINY"})
+    said = (await site.get("/usage", did="ni01")).json()
+    assert (said["cpu"], said["ai_class"]) == (99.0, "02")
+    site.clock.skip(5.1)
+    gone = await site.get("/usage", did="ni01")
+    assert (gone.status_code, gone.json()) == (404, {"code": "0004", "message": "데이터 없음"})
+
+
+LAYOUTS = [
+    ("without_manifest", "0000"),
+    ("in_one_folder", "0000"),
+    ("with_folder_in_copy", "0000"),
+    ("with_backslashes", "0000"),
+    ("with_cp949_names", "0000"),
+    ("with_syntax_line", "0000"),
+    ("without_dockerfile", "0020"),
+    ("two_dockerfiles", "0019"),
+    ("with_traversal", "0019"),
+    ("with_absolute_path", "0019"),
+    ("with_link", "0019"),
+    ("with_everything_wrong", "0019"),
+    ("bomb", "0019"),
+    ("overlapping_bomb", "0019"),
+    ("many_files", "0019"),
+    ("encrypted", "0019"),
+    ("truncated", "0010"),
+    ("not_a_zip", "0010"),
+]
+
+
+@pytest.mark.parametrize(("layout", "code"), LAYOUTS)
+async def test_zip_layouts(world, layout, code):
+    reply = await world.upload("pack.zip", "1", getattr(zips, layout)())
+    assert reply["code"] == code, reply
+    page = await world.packages.find()
+    assert bool(page.items) == (code == "0000")
+    assert world.builds.count == (code == "0000")
+
+
+async def test_copied_files_that_are_nowhere_are_named(world):
+    content = zips.zip_of({"Dockerfile": "FROM x\nCOPY model.onnx here.py /\n", "here.py": ""})
+    reply = await world.upload("pack.zip", "1", content)
+    assert reply["code"] == "0020"
+    assert "model.onnx" in reply["detail"]
