@@ -463,3 +463,20 @@ async def test_copied_files_that_are_nowhere_are_named(world):
     reply = await world.upload("pack.zip", "1", content)
     assert reply["code"] == "0020"
     assert "model.onnx" in reply["detail"]
+
+
+async def test_a_devices_label_names_old_addresses_for_its_agent(site):
+    from haechi.protocol.desired import Redirect
+
+    device = await site.inventory.devices.get("ni01")
+    await site.devices.push(device.id)
+    assert site.devices.desired[device.id].redirects == []
+    site.devices.dirty.clear()
+    labels = {"redirect": "192.0.2.10:5231, 192.0.2.10:6432, nonsense"}
+    await site.inventory.devices.edit(device.id, {"labels": labels}, by=site_principal())
+    assert site.devices.dirty == [device.id]
+    await site.devices.push(device.id)
+    assert site.devices.desired[device.id].redirects == [
+        Redirect("192.0.2.10", 5231),
+        Redirect("192.0.2.10", 6432),
+    ]
