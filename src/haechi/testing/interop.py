@@ -219,7 +219,7 @@ class InteropWorld:
 
     def _interop(self) -> None:
         ais = PackagedAis(self.packages, self.deployments)
-        deployer = DeploymentsDeployer(self.deployments)
+        deployer = DeploymentsDeployer(self.deployments, self.operations)
         self.weather = SwitchByWeather(
             db=self.db,
             clock=self.clock,

@@ -248,3 +248,37 @@ async def test_optimize_by_version_rolls_back_and_says_so(weather):
     assert reply["nodes"][0]["code"] == "0014"
     assert reply["nodes"][0]["log"]
     assert await weather.running("ni01") == ["weather-01:1"]
+
+
+@pytest.mark.parametrize("stage", ["start", "remove"])
+async def test_a_killed_server_goes_on_with_the_switch(tmp_path, stage):
+    """Killed while the new one starts, and while the old one is removed."""
+    from haechi.testing.deployments import FakeDevices
+    from haechi.testing.interop import InteropWorld
+
+    settings = {"weather_dwell_s": 0}
+    world = await InteropWorld(tmp_path, weather_settings=settings).begin()
+    await world.add_device("edge-1", "192.0.2.21", id="ni01")
+    for class_ in ("01", "02"):
+        content = zips.sleeping(version=class_)
+        (tmp_path / "inbox" / f"weather-{class_}.zip").write_bytes(content)
+        body = {"filename": "weather", "version": "1", "ai_class": class_}
+        aid = (await world.post("/request_upload_edgeAi", body)).json()["aid"]
+        if class_ == "01":
+            await world.post("/request_deploy_aiToDevice", {"aid": aid, "nid": "ni01"})
+    world.engine.hold[stage] = asyncio.Event()
+    started = await say(world, "02")
+    await asyncio.wait_for(world.engine.held.wait(), 10)
+    await world.end()
+    world.engine.hold[stage].set()
+    seen = watch(world)
+    devices = FakeDevices()
+    devices.connected |= world.devices.connected
+    revived = InteropWorld(tmp_path, engine=world.engine, images=world.images, devices=devices)
+    await revived.begin()
+    try:
+        assert (await ended(revived, started)).state == "succeeded"
+        assert await revived.running("ni01") == ["weather-02:1"]
+        assert min(seen) >= 1
+    finally:
+        await revived.end()

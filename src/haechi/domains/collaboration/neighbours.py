@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from haechi.core.access import Principal
-from haechi.core.operations import Operation
+from haechi.core.operations import Operation, Operations
 from haechi.core.pages import MAX_LIMIT
 from haechi.domains.collaboration.model import AiVersion, RunningAi, Variant, variant_of_name
 from haechi.domains.deployments.model import Deployment, DeploymentState, NotRunning, Wishes
 from haechi.domains.deployments.service import Deployments
 from haechi.domains.packages.model import Package, PackageVersion
 from haechi.domains.packages.service import Packages
-from haechi.errors import ObjectNotFound
+from haechi.errors import Busy, ObjectNotFound
 
 
 def variant_of(package: Package, version: PackageVersion) -> Variant:
@@ -84,8 +84,10 @@ def ai_version(package: Package, version: PackageVersion) -> AiVersion:
 
 
 class DeploymentsDeployer:
-    def __init__(self, deployments: Deployments) -> None:
+    def __init__(self, deployments: Deployments, operations: Operations | None = None) -> None:
+        """Without `operations`, a removal that is under way already counts as Busy."""
         self._deployments = deployments
+        self._operations = operations
 
     async def deploy_beside(self, version_id: str, like: RunningAi, by: Principal) -> Operation:
         return await self._deployments.deploy_package(
@@ -116,6 +118,13 @@ class DeploymentsDeployer:
             return await self._deployments.remove_deployment(deployment_id, by=by)
         except NotRunning:
             return None
+        except Busy as busy:
+            if self._operations is None:
+                raise
+            holder = await self._operations.get(str(busy.data["operation_id"]))
+            if holder.ctx.get("deployment_id") == deployment_id:
+                return holder  # it is being removed already: after a crash, or by hand
+            raise
 
     async def _wishes_of(self, ai: RunningAi) -> Wishes:
         """The settings of what runs, for the same cameras; the strategy is not inherited."""
