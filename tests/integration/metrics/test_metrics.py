@@ -259,3 +259,20 @@ async def test_prometheus_sees_the_newest_of_every_device(site):
     assert 'haechi_results_stored_total{device_id="dev-1"} 7.0' in text
     assert "haechi_samples_accepted_total 2.0" in text
     assert "process_resident_memory_bytes" in text
+
+
+async def test_a_device_with_a_mad_clock_is_shown_all_the_same(site):
+    with site.bus.subscribe({"samples:dev-1"}) as screen:
+        site.metrics.ingest("dev-1", [sample(1, at_ms=2**62)])
+        site.metrics.ingest("dev-1", [sample(2, at_ms=-(2**62))])
+        site.metrics.ingest("dev-1", [sample(3, at_ms=NOW_MS, cpu_ratio=0.75)])
+        assert [(await screen.get()).data["seq"] for _ in range(3)] == [1, 2, 3]
+    assert site.metrics.latest("dev-1")["cpu_ratio"] == 0.75
+    await site.settle()
+
+
+async def test_a_deleted_device_is_not_measured_any_more(site):
+    site.metrics.ingest("dev-1", [sample(1, at_ms=NOW_MS)])
+    assert "dev-1" in site.metrics.newest()
+    site.bus.publish("states", {"kind": "device", "id": "dev-1", "change": "delete"})
+    assert site.metrics.newest() == {}

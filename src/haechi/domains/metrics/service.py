@@ -41,6 +41,7 @@ STALE_MS: Final = 5_000
 _ROLL_UP_STEPS: Final = 200
 _RETENTION_ROWS: Final = 20_000
 _SAMPLE_BYTES: Final = 600
+_LAST_MS: Final = 253_402_300_799_999  # year 9999: what a device says beyond it is no time
 
 
 class Metrics:
@@ -70,6 +71,7 @@ class Metrics:
         """Samples handed to the DB since the start, repeated ones included."""
         self.dropped = 0
         """Samples given up because the DB could not keep up; results go first."""
+        bus.on("states", self._on_change)
 
     def start(self) -> None:
         """Begin to roll up and to delete what is older than its retention time."""
@@ -90,13 +92,16 @@ class Metrics:
         if not given:
             return
         stamps = self._stamps
-        times = [
+        stamped = [
             stamps(device_id, row.boot_id, row.monotonic_ms, row.at_ms).wall_ms for row in given
         ]
+        times = [min(max(at_ms, 0), _LAST_MS) for at_ms in stamped]
         newest = max(range(len(times)), key=times.__getitem__)
+        # A clock that runs ahead must not hide everything that comes after.
+        at_ms = min(times[newest], to_ms(self._clock.now()))
         known = self._latest.get(device_id)
-        if known is None or times[newest] > known[0]:
-            self._latest[device_id] = (times[newest], given[newest])
+        if known is None or at_ms >= known[0]:
+            self._latest[device_id] = (at_ms, given[newest])
         if not backfill:
             self._show(device_id, times, given)
         try:
@@ -131,9 +136,10 @@ class Metrics:
         """Device id → (time, newest sample), however old: for /metrics and for policies."""
         return self._latest
 
-    def forget_device(self, device_id: str) -> None:
-        """The device was deleted; what it measured goes with age."""
-        self._latest.pop(device_id, None)
+    def _on_change(self, _topic: str, data: Any) -> None:
+        """A device was deleted: what it measured goes with age."""
+        if data.get("kind") == "device" and data.get("change") == "delete":
+            self._latest.pop(data["id"], None)
 
     async def series(
         self,
