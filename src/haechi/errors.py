@@ -44,6 +44,8 @@ class AppError(Exception):
     title: ClassVar[Text] = Text("오류", "Error")
     detail: ClassVar[Text] = Text("요청을 처리하지 못했습니다.", "The request could not be done.")
     remedy: ClassVar[Text] = Text("", "")
+    korean: ClassVar[Mapping[str, str]] = {}
+    """Words of `data` that Korean texts say in Korean."""
 
     def __init__(self, **data: Any) -> None:
         self.data: dict[str, Any] = data
@@ -69,15 +71,26 @@ class AppError(Exception):
 
     def problem(self, language: Language) -> dict[str, Any]:
         """RFC 9457 problem document without request id: CONTRACTS 1."""
+        said = _said(type(self), language, self.data)
         return {
             "type": f"urn:haechi:error:{self.code}",
-            "title": self.title.render(language, self.data),
+            "title": self.title.render(language, said),
             "status": self.http_status,
             "code": self.code,
-            "detail": self.detail.render(language, self.data),
-            "remedy": self.remedy.render(language, self.data),
+            "detail": self.detail.render(language, said),
+            "remedy": self.remedy.render(language, said),
             "data": self.data,
         }
+
+
+def _said(cls: type[AppError], language: Language, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`data` as the texts of that language say it."""
+    if language != "ko" or not cls.korean:
+        return data
+    return {
+        name: cls.korean.get(value, value) if isinstance(value, str) else value
+        for name, value in data.items()
+    }
 
 
 class NotFound(AppError):
@@ -122,11 +135,12 @@ def _render_part(part: Mapping[str, Any], language: Language) -> dict[str, Any]:
     data = part["data"]
     if cls is None:
         return {"code": part["code"], "detail": part["code"], "remedy": "", "data": data}
+    said = _said(cls, language, data)
     return {
         "code": part["code"],
         "path": data.get("path"),
-        "detail": cls.detail.render(language, data),
-        "remedy": cls.remedy.render(language, data),
+        "detail": cls.detail.render(language, said),
+        "remedy": cls.remedy.render(language, said),
         "data": data,
     }
 
@@ -164,6 +178,20 @@ class ObjectNotFound(NotFound):
     code = "core.not_found"
     detail = Text("{kind} '{id}'을(를) 찾을 수 없습니다.", "There is no {kind} '{id}'.")
     remedy = Text("목록에서 ID를 확인하세요.", "Check the id in the list.")
+    korean: ClassVar[Mapping[str, str]] = {
+        "assignment": "할당",
+        "build": "빌드",
+        "camera": "카메라",
+        "cluster": "클러스터",
+        "deployment": "배포",
+        "device": "장치",
+        "group": "그룹",
+        "link": "이웃 연결",
+        "operation": "작업",
+        "package": "패키지",
+        "revision": "버전 내용",
+        "version": "버전",
+    }
 
 
 class Busy(Conflict):

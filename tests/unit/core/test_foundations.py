@@ -17,6 +17,7 @@ from haechi.core.bus import Bus
 from haechi.core.db import AlreadyServed, Base, Database, ProcessLock, UtcDateTime
 from haechi.core.secrets import Keyring, Secret
 from haechi.core.tasks import Tasks
+from haechi.domains.deployments.model import NoRoom
 
 
 class _CounterRow(Base):
@@ -268,3 +269,14 @@ def test_one_process_per_data_folder(tmp_path):
     first.release()
     second.acquire()
     second.release()
+
+
+def test_koreans_read_korean_nouns():
+    error = errors.ObjectNotFound(kind="camera", id="cam-x")
+    assert error.problem("ko")["detail"] == "카메라 'cam-x'을(를) 찾을 수 없습니다."
+    assert error.problem("en")["detail"] == "There is no camera 'cam-x'."
+    assert error.problem("ko")["data"] == {"kind": "camera", "id": "cam-x"}
+    many = errors.ManyProblems.of([error]).problem("ko")["data"]["problems"]
+    assert many[0]["detail"] == error.problem("ko")["detail"]
+    room = NoRoom(device="gate", what="memory", needed_bytes=2, free_bytes=1)
+    assert "메모리" in room.problem("ko")["detail"]

@@ -1,9 +1,10 @@
 """What a deployment and an assignment are, and every way in which they can go wrong."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from haechi.errors import Conflict, Forbidden, Invalid, NotFound, Text, Unavailable, Upstream
 from haechi.protocol.assignments import Mode, Stream
@@ -162,6 +163,7 @@ class NoRoom(Conflict):
         "다른 배포를 제거하거나 자원 제한을 낮추거나 다른 장치를 고르세요.",
         "Remove another deployment, lower the limits, or choose another device.",
     )
+    korean: ClassVar[Mapping[str, str]] = {"memory": "메모리", "disk": "디스크 공간"}
 
 
 class NoGpu(Conflict):
