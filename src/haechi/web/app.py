@@ -140,14 +140,22 @@ def _dashboard(static_dir: Path) -> APIRouter:
     async def get_page(path: str, request: Request) -> Response:
         if path.startswith(("api/", "agent/", "metrics")):
             raise errors.NoSuchRoute(path=request.url.path[:200])
-        file = (root / path).resolve()
-        if path and file.is_relative_to(root) and file.is_file():
+        file = _file_at(root, path)
+        if file is not None:
             immutable = path.startswith("assets/")
             cache = "public, max-age=31536000, immutable" if immutable else "no-cache"
             return FileResponse(file, headers={"Cache-Control": cache})
         return FileResponse(root / "index.html", headers={"Cache-Control": "no-cache"})
 
     return router
+
+
+def _file_at(root: Path, path: str) -> Path | None:
+    try:
+        file = (root / path).resolve()
+        return file if path and file.is_relative_to(root) and file.is_file() else None
+    except (OSError, ValueError):
+        return None  # too long, or a NUL: no file has such a name
 
 
 class Front:

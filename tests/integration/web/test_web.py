@@ -3,11 +3,15 @@
 import asyncio
 import json
 
+import httpx2
 import pytest
 import pytest_asyncio
 import websockets
+from starlette.requests import HTTPConnection
 
+from haechi.core.bus import Bus
 from haechi.testing.server import running_server
+from haechi.web.app import create_api
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -226,3 +230,25 @@ async def test_an_enrolment_token_is_in_its_one_answer_and_nowhere_else(server):
     data = server.haechi.settings.server.data_dir
     kept = [file for file in data.glob("control.db*") if token in file.read_bytes()]
     assert kept == []
+
+
+@pytest.mark.parametrize("path", ["/%00", "/" + "a" * 300, "/" + "a/" * 3000, "/../secret"])
+async def test_no_path_is_more_than_the_page(tmp_path, path):
+    async def guard(connection: HTTPConnection) -> None:
+        del connection
+
+    static = tmp_path / "static"
+    static.mkdir()
+    (static / "index.html").write_text("the page")
+    (tmp_path / "secret").write_text("a secret")
+    api = create_api(
+        routers=[],
+        root_routers=[],
+        guard=guard,
+        bus=Bus(lambda: 1),
+        default_language="ko",
+        static_dir=static,
+    )
+    transport = httpx2.ASGITransport(app=api, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get(path)).text == "the page"
