@@ -41,6 +41,7 @@ e2e: dashboard ## Browser tests
 
 docs: ## Write the generated reference pages anew
 	$(VENV)/python tools/docs.py
+	$(VENV)/python tools/interop_docs.py
 
 openapi: ## Write dashboard/openapi.json from the code
 	$(VENV)/haechi openapi > dashboard/openapi.json

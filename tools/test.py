@@ -123,7 +123,13 @@ def e2e() -> Count:
 
 
 def docs() -> Count:
-    return total([check(BIN / "python", "tools/docs.py", "--check"), pytest("tests/docs")])
+    return total(
+        [
+            check(BIN / "python", "tools/docs.py", "--check"),
+            check(BIN / "python", "tools/interop_docs.py", "--check"),
+            pytest("tests/docs"),
+        ]
+    )
 
 
 TIERS: dict[str, Callable[[], Count]] = {

@@ -311,7 +311,7 @@ class Haechi:
     def _wire_interop(self) -> None:
         s = self.settings
         ais = PackagedAis(self.packages, self.deployments)
-        deployer = DeploymentsDeployer(self.deployments)
+        deployer = DeploymentsDeployer(self.deployments, self.operations)
         self.weather = SwitchByWeather(
             db=self.db,
             clock=self.clock,
@@ -334,6 +334,7 @@ class Haechi:
             deployments=self.deployments,
             results=self.results,
             agents=self.agents,
+            samples=self.metrics.newest,
             authenticate=lambda token, address: authenticator.by_token(
                 token, Peer(address=address)
             ),
@@ -485,8 +486,10 @@ async def run(*, flags: Mapping[str, Any], file: Path | None) -> None:
         stack.callback(lock.release)
         haechi = await create(flags=flags, file=file, environment=environment, clock=SystemClock())
         stack.push_async_callback(haechi.db.close)
-        servers = Servers(haechi.listeners(), stopping=haechi.bus.close)
         stack.push_async_callback(haechi.close)
+        servers = Servers(haechi.listeners(), stopping=haechi.bus.close)
+        stack.callback(servers.close)
+        stack.enter_context(servers.signals())  # one that comes while it starts counts too
         await haechi.start(environment)
         scheme = "https" if servers.secure[0] else "http"
         host, port = servers.addresses[0]

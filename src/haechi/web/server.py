@@ -51,14 +51,17 @@ def bind(address: str) -> socket.socket:
     """A listening socket, so that a taken port is found before anything else starts."""
     try:
         host, port = split_address(address)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+    except ValueError as error:
+        raise CannotListen(address=address, reason=str(error)) from error
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Inherited by accepted connections, where neither uvicorn nor uvloop sets it for a socket
         # that is handed in: a small answer would wait 40 ms for the caller's delayed ACK.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind((host, port))
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, OverflowError) as error:
+        sock.close()
         raise CannotListen(address=address, reason=str(error)) from error
     sock.set_inheritable(False)
     return sock
@@ -71,11 +74,18 @@ class _Server(uvicorn.Server):
 
 
 class Servers:
-    """Bind first, then `run()` until a signal or `stop()`."""
+    """Bind first, then `run()` until `stop()`, which `signals()` has SIGTERM and SIGINT call."""
 
     def __init__(self, listeners: list[Listener], stopping: Callable[[], None]) -> None:
         self._stopping = stopping
-        self._sockets = [bind(listener.address) for listener in listeners]
+        self._stopped = False
+        self._sockets: list[socket.socket] = []
+        try:
+            for listener in listeners:
+                self._sockets.append(bind(listener.address))
+        except CannotListen:
+            self.close()
+            raise
         self._servers = [_Server(_config(listener)) for listener in listeners]
         self.secure = [listener.ssl_context is not None for listener in listeners]
 
@@ -84,25 +94,39 @@ class Servers:
         """What was really bound (a port 0 is resolved)."""
         return [sock.getsockname()[:2] for sock in self._sockets]
 
+    def close(self) -> None:
+        """Let go of what was bound, also where it was never served."""
+        for sock in self._sockets:
+            sock.close()
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
     def stop(self) -> None:
+        """Also before `run`, which then returns at once."""
+        self._stopped = True
         self._stopping()
         for server in self._servers:
             server.should_exit = True
 
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.stop)
-        try:
-            await asyncio.gather(
-                *(
-                    server.serve(sockets=[sock])
-                    for server, sock in zip(self._servers, self._sockets, strict=True)
-                )
+        if self._stopped:
+            return
+        await asyncio.gather(
+            *(
+                server.serve(sockets=[sock])
+                for server, sock in zip(self._servers, self._sockets, strict=True)
             )
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+        )
 
     @property
     def started(self) -> bool:
