@@ -371,16 +371,22 @@ def test_a_crashing_version_is_refused_with_its_last_words_and_the_old_one_stays
     expect(deployment(page, "two").get_by_text("1", exact=True).first).to_be_visible()
 
 
-def test_a_deployment_is_rolled_back_to_the_version_before(signed_in):
+def test_a_version_goes_to_a_group_and_is_rolled_back_to_the_one_before(signed_in, site):
     page = signed_in
     open_package(page, "seer")
     add_version(page, "3", seeing("3"))
-    deploy(page, "3", "two")
+    group = {"name": "뒤쪽", "device_ids": [site.stage.devices["two"]]}
+    assert page.request.post("/api/v1/groups", data=group).ok
+    page.reload()
+    version_row(page, "3").get_by_role("button", name="배포").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("대상 그룹").select_option(label="뒤쪽")
+    expect(dialog.get_by_label("two", exact=True)).to_be_checked()
+    dialog.get_by_role("button", name="배포", exact=True).click()
     ends(page, "완료")
     row = deployment(page, "two")
     expect(row.get_by_text("3", exact=True).first).to_be_visible()
     row.get_by_role("button", name="되돌리기").click()
-    dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("버전 1")
     dialog.get_by_role("button", name="되돌리기").click()
     ends(page, "완료")

@@ -59,6 +59,8 @@ export const useLinks = () =>
 export const useLinkSuggestions = (max_m: number) =>
   useQuery({
     queryKey: ["links", "suggestions", max_m],
+    // Coordinates may have been entered since.
+    staleTime: 0,
     placeholderData: keepPreviousData,
     queryFn: async () =>
       (await body(http.GET("/api/v1/links/suggestions", { params: { query: { max_m } } }))).items,

@@ -37,6 +37,7 @@ export function GroupsPanel() {
         cell: (row) =>
           row.device_ids
             .map((id) => devices?.find((each) => each.id === id)?.name ?? id)
+            .sort((a, b) => a.localeCompare(b, t.language))
             .join(", ") || "–",
       },
       {

@@ -231,7 +231,7 @@ function gridFor(count: number): { columns: string; rows: number } {
 
 /** So high that all rows fit a screen: what is above the grid, and each picture's caption, off. */
 function pictureHeight(rows: number): string {
-  return `max(9rem, calc((100dvh - 12rem) / ${rows} - 2.4rem))`;
+  return `max(9rem, calc((100dvh - 12.3rem) / ${rows} - 2.4rem))`;
 }
 
 function CameraGrid({ cameras }: { cameras: Camera[] }) {
