@@ -29,10 +29,11 @@ def told(error: Exception, ctx: click.Context) -> Fault:
     """`error` as something that click shows."""
     ko = ctx.meta.get("language", getattr(ctx.obj, "language", "en")) == "ko"
     as_json = bool(ctx.meta.get("json", getattr(ctx.obj, "json_output", False)))
-    if isinstance(error, OSError) and error.filename is not None:
+    file = _file(error)
+    if file is not None:
         problem = {
             "code": "cli.file",
-            "detail": f"{error.filename}: {error.strerror}",
+            "detail": file,
             "remedy": (
                 "파일의 위치와 권한, 디스크를 확인하세요."
                 if ko
@@ -54,10 +55,21 @@ def told(error: Exception, ctx: click.Context) -> Fault:
     return Fault(problem, EXIT_BUG, as_json=as_json)
 
 
+def _file(error: Exception) -> str | None:
+    """What is wrong with which file; None where it is about no file."""
+    if isinstance(error, click.FileError):
+        return f"{error.ui_filename}: {error.message}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return None
+
+
 def is_for_click(error: Exception) -> bool:
     """Its own ways out, and a reader that left (`haechi … | head`)."""
     if isinstance(error, OSError):
         return error.errno == errno.EPIPE
+    if isinstance(error, click.FileError):
+        return False
     return isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import IO
+from typing import IO, NoReturn
 
 import click
 
@@ -12,6 +12,10 @@ from haechi.cli.client import Api, pass_api
 @click.group()
 def inventory() -> None:
     """Export and import site, devices, cameras, links and groups."""
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 @inventory.command("export")
@@ -33,8 +37,8 @@ def import_inventory(api: Api, file: IO[str], dry_run: bool) -> None:
     understood too; importing the same document again changes nothing.
     """
     try:
-        document = json.load(file)
-    except ValueError as error:
+        document = json.load(file, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(f"{file.name}: {error}") from error
     outcome = api.post("/inventory/import", document, dry_run=dry_run)
     if api.json_output:

@@ -5,6 +5,7 @@ secrets that never stand on a command line.
 import sys
 from collections.abc import Mapping
 from typing import Any, Literal
+from urllib.parse import quote
 
 import click
 
@@ -53,6 +54,11 @@ def id_of(api: Api, path: str, ref: str) -> str:
     """
     found = api.get(path, name=ref)["items"] if len(ref) <= 128 else []
     return str(found[0]["id"]) if len(found) == 1 else ref
+
+
+def known_id_of(api: Api, path: str, ref: str) -> str:
+    """As `id_of`, where the call that follows would not refuse an unknown one: exit code 3."""
+    return str(api.get(f"{path}/{quote(id_of(api, path, ref), safe='')}")["id"])
 
 
 def given(options: Mapping[str, Any], *, clearable: frozenset[str] = frozenset()) -> dict[str, Any]:

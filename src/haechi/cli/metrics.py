@@ -5,7 +5,7 @@ from typing import Final
 import click
 
 from haechi.cli.client import Api, pass_api
-from haechi.cli.lookup import id_of
+from haechi.cli.lookup import known_id_of
 
 COLUMNS: Final = [
     "at",
@@ -33,7 +33,7 @@ def metric() -> None:
 @pass_api
 def list_samples(api: Api, device: str, from_: str | None, to: str | None, step_s: int) -> None:
     """A device's samples, oldest first; older times have coarser steps."""
-    device_id = id_of(api, "/devices", device)
+    device_id = known_id_of(api, "/devices", device)
     query = {"device_id": device_id, "from": from_, "to": to, "step_s": step_s}
     api.show(api.get("/metrics/samples", **query), COLUMNS)
 
@@ -43,7 +43,7 @@ def list_samples(api: Api, device: str, from_: str | None, to: str | None, step_
 @pass_api
 def latest(api: Api, device: str) -> None:
     """A device's newest sample; exit code 3 where it is older than 5 seconds."""
-    api.show(api.get("/metrics/latest", device_id=id_of(api, "/devices", device)))
+    api.show(api.get("/metrics/latest", device_id=known_id_of(api, "/devices", device)))
 
 
 @metric.command("compare")
@@ -55,4 +55,6 @@ def latest(api: Api, device: str) -> None:
 def compare(api: Api, device: str, at: str, before_s: int, after_s: int) -> None:
     """Mean CPU of a device before and after a moment AT (RFC 3339), such as a deployment."""
     query = {"at": at, "before_s": before_s, "after_s": after_s}
-    api.show(api.get("/metrics/before-after", device_id=id_of(api, "/devices", device), **query))
+    api.show(
+        api.get("/metrics/before-after", device_id=known_id_of(api, "/devices", device), **query)
+    )

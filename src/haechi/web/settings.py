@@ -14,7 +14,7 @@ from haechi.core.access import Principal, Role, requires
 from haechi.core.clock import Clock
 from haechi.core.db import Base, Database, Json, UtcDateTime
 from haechi.domains.audit.service import Audit
-from haechi.errors import Forbidden, Text
+from haechi.errors import Forbidden, ObjectNotFound, Text
 from haechi.rest import Caller, In, Out
 from haechi.settings import DASHBOARD_KEYS, Loaded, load
 
@@ -107,8 +107,11 @@ class SettingsStore:
         return items
 
     async def change(self, values: dict[str, Any], by: Principal) -> None:
-        """Check all, then save all. Raises NotChangeable or BadSettings."""
+        """Check all, then save all. Raises ObjectNotFound, NotChangeable or BadSettings."""
+        known = {key for key, *_ in self._loaded.rows()}
         for key in values:
+            if key not in known:
+                raise ObjectNotFound(kind="setting", id=key[:200])
             if key not in DASHBOARD_KEYS:
                 raise NotChangeable(key=key)
         async with self._db.write() as tx:
