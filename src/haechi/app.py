@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -86,14 +86,21 @@ from haechi.web.idempotency import Idempotency
 from haechi.web.ingest import PATH as RESULTS_PATH
 from haechi.web.ingest import IngestEndpoint
 from haechi.web.security import Gate, Shield
-from haechi.web.server import Listener, Servers
-from haechi.web.tls import HttpProtocol, ListenerTls, WebSocketProtocol, own_hosts
+from haechi.web.server import Listener, Servers, split_address
+from haechi.web.tls import (
+    HttpProtocol,
+    ListenerTls,
+    WebSocketProtocol,
+    local_addresses,
+    own_hosts,
+)
 
 log = logging.getLogger(__name__)
 
 STATIC_DIR: Final = Path(__file__).parent / "web" / "static"
 _HOUSEKEEPING_S: Final = 3600.0
 _KEEP_DEPLOYMENTS: Final = timedelta(days=365)
+_KEEP_AUDIT: Final = timedelta(days=2 * 365)
 _LOOPBACK: Final = ("127.", "localhost:", "[::1]:")
 
 
@@ -356,7 +363,11 @@ class Haechi:
 
     def _server_url(self) -> str:
         """Where a client beside the server calls: HAECHI_MASTER_URL of AI containers."""
-        return f"{'https' if self._https else 'http'}://{self.settings.server.listen}"
+        listen = self.settings.server.listen
+        host, port = split_address(listen)
+        if host in {"0.0.0.0", "::"}:  # noqa: S104 - recognised, not bound
+            listen = f"{next(iter(local_addresses()), '127.0.0.1')}:{port}"
+        return f"{'https' if self._https else 'http'}://{listen}"
 
     def _api(self) -> FastAPI:
         return create_api(
@@ -442,12 +453,20 @@ class Haechi:
         await self.telemetry.close()
 
     async def _keep_house(self) -> None:
+        """Each of them for itself: one that fails must not starve the others."""
+        keep = timedelta(days=self.settings.operations.retention_days)
+        duties: dict[str, Callable[[], Awaitable[object]]] = {
+            "operations": lambda: self.operations.forget_ended(older_than=keep),
+            "sessions": self.auth.sessions.forget_expired,
+            "deployments": lambda: self.deployments.book.forget_old(older_than=_KEEP_DEPLOYMENTS),
+            "audit": lambda: self.audit.forget(older_than=_KEEP_AUDIT),
+        }
         while True:
-            await self.operations.forget_ended(
-                older_than=timedelta(days=self.settings.operations.retention_days)
-            )
-            await self.auth.sessions.forget_expired()
-            await self.deployments.book.forget_old(older_than=_KEEP_DEPLOYMENTS)
+            for name, duty in duties.items():
+                try:
+                    await duty()
+                except Exception:
+                    log.exception("housekeeping of %s failed; tried again in an hour", name)
             await self.clock.sleep(_HOUSEKEEPING_S)
 
 

@@ -38,6 +38,8 @@ class Subscription:
         self._limit = limit
         self._ready = asyncio.Event()
         self.closed = False
+        self.refused = False
+        """Closed because the reader may not read any more."""
         self.add(topics)
 
     def add(self, topics: set[str]) -> None:

@@ -21,6 +21,7 @@ from haechi.core.bus import Bus
 from haechi.errors import AppError, Language
 from haechi.rest import language
 from haechi.web import errors, stream
+from haechi.web.security import Denied
 
 API_PREFIX = "/api/v1"
 Guard = Callable[[HTTPConnection], Awaitable[None]]
@@ -50,7 +51,7 @@ def create_api(
     errors.install(api)
     for router in routers:
         api.include_router(router, prefix=API_PREFIX)
-    api.include_router(stream.router(bus, _problem), prefix=API_PREFIX)
+    api.include_router(stream.router(bus, _problem, _asked_again(guard)), prefix=API_PREFIX)
     for router in root_routers:
         api.include_router(router)
     api.include_router(_own_routes(api))
@@ -61,6 +62,23 @@ def create_api(
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
+
+
+def _asked_again(guard: Guard) -> stream.MayFollow:
+    """The guard once more for an open connection, as if it were opened now."""
+
+    async def may_follow(connection: HTTPConnection) -> bool:
+        scope = dict(connection.scope)
+        scope["state"] = {
+            name: value for name, value in scope["state"].items() if name != "principal"
+        }
+        try:
+            await guard(HTTPConnection(scope))
+        except (AppError, Denied):
+            return False
+        return True
+
+    return may_follow
 
 
 def _problem(connection: Any, error: AppError) -> dict[str, Any]:

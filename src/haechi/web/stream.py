@@ -5,12 +5,13 @@ viewer may see; a subscription to anything else is refused.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request, WebSocket
 from fastapi.responses import StreamingResponse
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
 from haechi.core.access import Role, requires
@@ -22,6 +23,11 @@ from haechi.errors import BadRequest
 TOPICS: Final = ("results:", "samples:", "operations", "events", "states", "log:", "audit")
 MAX_TOPICS: Final = 200
 _PING_S: Final = 15.0
+RECHECK_S = 10.0
+"""How long a stream may outlive the right to it."""
+
+MayFollow = Callable[[HTTPConnection], Awaitable[bool]]
+"""Whether who opened this connection might still open it now."""
 
 
 class _Ask(msgspec.Struct):
@@ -56,7 +62,9 @@ def _bounded(topics: set[str]) -> set[str]:
     return topics
 
 
-def router(bus: Bus, problem: Callable[[Any, BadRequest], dict[str, Any]]) -> APIRouter:
+def router(
+    bus: Bus, problem: Callable[[Any, BadRequest], dict[str, Any]], may_follow: MayFollow
+) -> APIRouter:
     """`problem(connection, error)` renders an error in the language of the connection."""
     api = APIRouter(tags=["stream"])
 
@@ -68,6 +76,7 @@ def router(bus: Bus, problem: Callable[[Any, BadRequest], dict[str, Any]]) -> AP
         try:
             with bus.subscribe(set(), limit=2000) as subscription:
                 _ = tasks.spawn("send", _send(socket, subscription))
+                _ = tasks.spawn("watch", _watch(socket, subscription, may_follow))
                 await _listen(bus, socket, subscription, problem)
         finally:
             await tasks.close()
@@ -82,9 +91,8 @@ def router(bus: Bus, problem: Callable[[Any, BadRequest], dict[str, Any]]) -> AP
         """Server-sent events; `id` is the cursor, `Last-Event-ID` resumes."""
         wanted = _check([topic for topic in topics.split(",") if topic])
         cursor = int(last_event_id) if last_event_id and last_event_id.isdecimal() else None
-        del request
         return StreamingResponse(
-            _events(bus, wanted, cursor),
+            _events(bus, wanted, cursor, request, may_follow),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -128,24 +136,47 @@ async def _send(socket: WebSocket, subscription: Subscription) -> None:
             if lost:
                 await socket.send_text(f'{{"lagged":{lost}}}')
             await socket.send_text(encode(message).decode())
-        await socket.close(1012)
+        await socket.close(1008 if subscription.refused else 1012)
     except (WebSocketDisconnect, RuntimeError):
         return  # the reader has gone; `_listen` ends the connection
 
 
-async def _events(bus: Bus, topics: set[str], cursor: int | None) -> AsyncIterator[bytes]:
-    with bus.subscribe(topics, after_cursor=cursor, limit=2000) as subscription:
-        yield b": welcome\n\n"
-        while True:
-            try:
-                async with asyncio.timeout(_PING_S):
-                    message = await subscription.get()
-            except TimeoutError:
-                yield b": still here\n\n"
-                continue
-            if message is None:
-                return
-            lost = subscription.take_lost()
-            if lost:
-                yield b'event: lagged\ndata: {"lagged":%d}\n\n' % lost
-            yield b"id: %d\ndata: %s\n\n" % (message.cursor, encode(message))
+async def _watch(
+    connection: HTTPConnection, subscription: Subscription, may_follow: MayFollow
+) -> None:
+    """A stream ends with the right to it: signed out, disabled, demoted, token revoked."""
+    while True:
+        await asyncio.sleep(RECHECK_S)
+        if not await may_follow(connection):
+            break
+    subscription.refused = True
+    subscription.close()
+
+
+async def _events(
+    bus: Bus,
+    topics: set[str],
+    cursor: int | None,
+    request: Request,
+    may_follow: MayFollow,
+) -> AsyncIterator[bytes]:
+    tasks = Tasks("stream")
+    try:
+        with bus.subscribe(topics, after_cursor=cursor, limit=2000) as subscription:
+            _ = tasks.spawn("watch", _watch(request, subscription, may_follow))
+            yield b": welcome\n\n"
+            while True:
+                try:
+                    async with asyncio.timeout(_PING_S):
+                        message = await subscription.get()
+                except TimeoutError:
+                    yield b": still here\n\n"
+                    continue
+                if message is None:
+                    return
+                lost = subscription.take_lost()
+                if lost:
+                    yield b'event: lagged\ndata: {"lagged":%d}\n\n' % lost
+                yield b"id: %d\ndata: %s\n\n" % (message.cursor, encode(message))
+    finally:
+        await tasks.close()

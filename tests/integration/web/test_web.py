@@ -10,7 +10,8 @@ import websockets
 from starlette.requests import HTTPConnection
 
 from haechi.core.bus import Bus
-from haechi.testing.server import running_server
+from haechi.testing.server import ADMIN_PASSWORD, running_server
+from haechi.web import stream
 from haechi.web.app import create_api
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -105,6 +106,28 @@ async def test_stream_needs_a_session(server):
     with pytest.raises(websockets.InvalidStatus) as caught:
         await websockets.connect(address)
     assert caught.value.response.status_code == 401
+
+
+async def test_streams_end_with_the_session(server, monkeypatch):
+    monkeypatch.setattr(stream, "RECHECK_S", 0.05)
+    login = {"name": "admin", "password": ADMIN_PASSWORD}
+    async with server.anonymous() as other:
+        (await other.post("/session", json=login)).raise_for_status()
+        address = server.url.replace("http", "ws") + "/api/v1/stream"
+        cookie = f"haechi_session={other.cookies['haechi_session']}"
+        async with (
+            websockets.connect(address, additional_headers={"Cookie": cookie}) as socket,
+            other.stream("GET", "/stream", params={"topics": "events"}) as events,
+        ):
+            lines = events.aiter_lines()
+            assert await anext(lines) == ": welcome"
+            async with server.anonymous(cookie=cookie) as last:
+                (await last.delete("/session")).raise_for_status()
+            async with asyncio.timeout(10):
+                await socket.wait_closed()
+                async for _ in lines:
+                    pass
+            assert socket.close_code == 1008
 
 
 async def test_stream_refuses_other_sites(server):
