@@ -1,13 +1,19 @@
 """What the tests of faults share: the one error shape, and processes on folders of their own."""
 
 import contextlib
+import os
 import re
+import shutil
+import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from haechi.testing.processes import ServerProcess
 
+BASE = "haechi/python:3.11-slim"
 FIELDS = {"type", "title", "status", "code", "detail", "remedy", "data", "request_id"}
 
 
@@ -32,7 +38,7 @@ def check_texts(found):
 
 def in_both_languages(call):
     """Ask twice; returns the problem in Korean and in English."""
-    korean, english = call("ko").json(), call("en").json()
+    korean, english = call("ko"), call("en")
     assert re.search("[가-힣]", korean["detail"] + korean["remedy"])
     assert not re.search("[가-힣]", english["remedy"])
     for found in (korean, english):
@@ -83,3 +89,97 @@ def server(tmp_path_factory, request):
 def client(server):
     with server.client() as made:
         yield made
+
+
+class OwnDocker:
+    """A Docker daemon of the tests' own, on a small disk: it may be killed and filled up."""
+
+    def __init__(self, folder, size_mb):
+        self.folder = folder
+        self.disk = folder / "disk"
+        self.socket = folder / "docker.sock"
+        self.log_file = folder / "dockerd.log"
+        self.process = None
+        self.disk.mkdir(parents=True)
+        run("mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(self.disk))
+
+    def start(self):
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    # In a network of its own: with --bridge=none dockerd removes docker0, which
+                    # belongs to the machine's own daemon.
+                    "unshare",
+                    "--net",
+                    "dockerd",
+                    f"--host=unix://{self.socket}",
+                    f"--data-root={self.disk / 'data'}",
+                    f"--exec-root={self.folder / 'exec'}",
+                    f"--pidfile={self.folder / 'docker.pid'}",
+                    "--bridge=none",
+                    "--iptables=false",
+                    "--ip-masq=false",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until(self._answers, 60)
+
+    def _answers(self):
+        assert self.process.poll() is None, self.log_file.read_text()[-2000:]
+        return self.socket.exists() and not self.cli("version", check=False).returncode
+
+    def kill(self):
+        """As a crash: it and the containerd that it started."""
+        self.process.kill()
+        self.process.wait()
+        pid_file = self.folder / "exec" / "containerd" / "containerd.pid"
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            pid = int(pid_file.read_text())
+            if str(self.folder) in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
+            until(lambda: not Path(f"/proc/{pid}").exists())
+        pid_file.unlink(missing_ok=True)  # its pid may be somebody's again
+
+    def cli(self, *words, check=True):
+        return run("docker", "-H", f"unix://{self.socket}", *words, check=check)
+
+    def load(self, image):
+        """Bring an image over from this machine's own Docker."""
+        saved = self.folder / "image.tar"
+        run("docker", "save", "-o", str(saved), image)
+        self.cli("load", "-i", str(saved))
+        saved.unlink()
+
+    def free_mb(self):
+        return shutil.disk_usage(self.disk).free / 1e6
+
+    def close(self):
+        if self.process is not None and self.process.poll() is None:
+            for container in self.cli("ps", "-aq", check=False).stdout.split():
+                self.cli("rm", "-f", container, check=False)
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        run("umount", "-l", str(self.disk), check=False)
+
+
+def run(*words, check=True):
+    return subprocess.run(words, check=check, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def own_docker(tmp_path_factory):
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("needs root and dockerd")
+    made = OwnDocker(tmp_path_factory.mktemp("docker"), size_mb=600)
+    try:
+        made.start()
+        made.load(BASE)
+        yield made
+    finally:
+        made.close()

@@ -84,7 +84,7 @@ def test_a_bad_zip_is_refused_and_leaves_nothing(server, client, name):
             params={"filename": "a.zip", "version": "1"},
             content=data,
             headers={"Accept-Language": language},
-        )
+        ).json()
 
     for found in in_both_languages(call):
         assert found["status"] == 422
