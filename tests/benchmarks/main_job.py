@@ -158,13 +158,13 @@ def _text(seconds: float) -> str:
 
 def bare_model_fps() -> float:
     import av
-    from nanodet import NanoDet
+    from nanodet import SIDE_PX, NanoDet
 
     model = NanoDet(cache.path("detector"))
     with av.open(str(cache.path("footage"))) as container:
         frames = []
         for frame in container.decode(video=0):
-            frames.append(frame.to_ndarray(format="rgb24", width=640, height=480))
+            frames.append(frame.to_ndarray(format="rgb24", width=SIDE_PX, height=SIDE_PX))
             if len(frames) == MODEL_FRAMES:
                 break
     model.detect(frames[0])
