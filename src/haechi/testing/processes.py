@@ -91,6 +91,7 @@ class ServerProcess:
             **{key.replace("__", "."): value for key, value in settings.items()},
         }
         port, self.agents_port, registry = free_ports(3)
+        self.registry_port, self.push_port = registry, registry + 1
         self.listen = f"127.0.0.1:{port}"
         self.url = f"http://{self.listen}"
         self.flags = (

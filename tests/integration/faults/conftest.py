@@ -1,12 +1,17 @@
 """What the tests of faults share: the one error shape, and processes on folders of their own."""
 
+import asyncio
 import contextlib
+import ctypes
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,11 +96,104 @@ def client(server):
         yield made
 
 
+class Island:
+    """A network namespace that has loopback only, and doors: ports of its loopback that lead to the
+    same ports of the machine's. What runs in it can do nothing to the machine's own network.
+    """
+
+    def __init__(self):
+        self._holder = subprocess.Popen(["unshare", "--net", "sleep", "1d"], start_new_session=True)
+        here = Path("/proc/self/ns/net").readlink()
+        until(lambda: self._namespace.readlink() != here)
+        run(*self.inside, "ip", "link", "set", "lo", "up")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._doors = {}
+
+    @property
+    def _namespace(self):
+        return Path(f"/proc/{self._holder.pid}/ns/net")
+
+    @property
+    def inside(self):
+        """Before the words of a command that shall run in it."""
+        return ["nsenter", f"--net={self._namespace}"]
+
+    def open(self, port):
+        with ThreadPoolExecutor(1) as elsewhere:  # the thread stays in the namespace and ends
+            listener = elsewhere.submit(self._listen, port).result()
+        door = Door(port)
+        self._on_loop(door.open(listener))
+        self._doors[port] = door
+
+    def shut(self, port):
+        """Nobody comes in, and who is in is cut off."""
+        self._on_loop(self._doors.pop(port).shut())
+
+    def close(self):
+        for port in list(self._doors):
+            self.shut(port)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._holder.kill()
+        self._holder.wait()
+
+    def _listen(self, port):
+        libc = ctypes.CDLL(None, use_errno=True)
+        with self._namespace.open() as namespace:
+            assert libc.setns(namespace.fileno(), 0x40000000) == 0, os.strerror(ctypes.get_errno())
+        return socket.create_server(("127.0.0.1", port))
+
+    def _on_loop(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+
+class Door:
+    def __init__(self, port):
+        self._port = port
+        self._writers = set()
+
+    async def open(self, listener):
+        self._server = await asyncio.start_server(self._pass, sock=listener)
+
+    async def shut(self):
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _pass(self, reader, writer):
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            writer.transport.abort()
+            return
+        both = {writer, far_writer}
+        self._writers |= both
+        try:
+            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        finally:
+            for one in both:
+                one.transport.abort()
+            self._writers -= both
+
+    async def _pump(self, reader, writer):
+        with contextlib.suppress(OSError):
+            while piece := await reader.read(65536):
+                writer.write(piece)
+                await writer.drain()
+            writer.write_eof() if writer.can_write_eof() else writer.close()
+
+
 class OwnDocker:
-    """A Docker daemon of the tests' own, on a small disk: it may be killed and filled up."""
+    """A Docker daemon of the tests' own, on a small disk: it may be killed and filled up. It lives
+    on an island: beside another daemon, `--bridge=none` would take docker0 away from it.
+    """
 
     def __init__(self, folder, size_mb):
         self.folder = folder
+        self.island = Island()
         self.disk = folder / "disk"
         self.socket = folder / "docker.sock"
         self.log_file = folder / "dockerd.log"
@@ -107,10 +205,7 @@ class OwnDocker:
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    # In a network of its own: with --bridge=none dockerd removes docker0, which
-                    # belongs to the machine's own daemon.
-                    "unshare",
-                    "--net",
+                    *self.island.inside,
                     "dockerd",
                     f"--host=unix://{self.socket}",
                     f"--data-root={self.disk / 'data'}",
@@ -166,6 +261,7 @@ class OwnDocker:
             except subprocess.TimeoutExpired:
                 self.kill()
         run("umount", "-l", str(self.disk), check=False)
+        self.island.close()
 
 
 def run(*words, check=True):

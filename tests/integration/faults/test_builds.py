@@ -29,6 +29,7 @@ def server(own_docker, tmp_path_factory):
         "packages.min_free_bytes": 0,
     }
     with serving(tmp_path_factory.mktemp("server"), **settings) as made:
+        own_docker.island.open(made.push_port)
         with made.client() as client:
             mapping = {"source": packages.BASE, "target": BASE}
             client.put("/base-images", json=mapping).raise_for_status()
@@ -108,6 +109,7 @@ def test_a_dockerfile_that_runs_for_ever(tmp_path, own_docker):
     """Its limit is a setting."""
     settings = {"builds.docker_socket": own_docker.socket, "builds.network": "none"}
     with serving(tmp_path, **settings, builds__timeout_s=3) as server, server.client() as client:
+        # Nothing is pushed here, so the daemon needs no way to the registry.
         mapping = {"source": packages.BASE, "target": BASE}
         client.put("/base-images", json=mapping).raise_for_status()
         operation_id = start(client, "endless", packages.endless_build())
