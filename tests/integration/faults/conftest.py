@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from haechi.testing.processes import ServerProcess
+from haechi.testing.processes import HAECHI, ServerProcess, environment
 
 BASE = "haechi/python:3.11-slim"
 FIELDS = {"type", "title", "status", "code", "detail", "remedy", "data", "request_id"}
@@ -279,3 +280,67 @@ def own_docker(tmp_path_factory):
         yield made
     finally:
         made.close()
+
+
+class Agent:
+    """`haechi agent` of one device, as it runs on a device; `inside` leads its process elsewhere."""
+
+    def __init__(self, server, client, name, folder, *options, inside=()):
+        self.name = name
+        self.folder = folder
+        self.log_file = folder.with_suffix(".log")
+        self._inside = list(inside)
+        self._options = options
+        self._process = None
+        self.id = client.post("/devices", json={"name": name}).raise_for_status().json()["id"]
+        invitation = client.post(f"/devices/{self.id}/enrolment").raise_for_status().json()
+        folder.mkdir(parents=True)
+        self._call(
+            "enrol",
+            f"--server=127.0.0.1:{server.agents_port}",
+            f"--token={invitation['token']}",
+            f"--ca-fingerprint={invitation['ca_fingerprint']}",
+        ).wait(60)
+
+    def start(self):
+        self._process = self._call("run", *self._options)
+
+    def _call(self, verb, *options):
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                [*self._inside, *HAECHI, "agent", verb, f"--data-dir={self.folder}", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(self.folder.parent / "home", go2rtc()),
+                start_new_session=True,
+            )
+
+    @property
+    def log(self):
+        return self.log_file.read_text(errors="replace")
+
+    def state(self, client):
+        return client.get(f"/devices/{self.id}").json()["state"]
+
+    def kill(self):
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def stop(self):
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+def go2rtc():
+    """Where this checkout's relay lies; without it the agent's media takes its own."""
+    setup = Path(__file__).parents[3] / "tools" / "setup.py"
+    done = subprocess.run(
+        [sys.executable, setup, "--path", "go2rtc"], capture_output=True, text=True, check=True
+    )
+    return {"HAECHI_GO2RTC": done.stdout.strip()}
