@@ -56,11 +56,13 @@ def read_body(body: bytes) -> tuple[dict[str, Any], bool]:
         if b"NaN" in body or b"Infinity" in body:
             raise Historic("0010", "NaN is not a number") from error
         raise Historic("0021", "not JSON") from error
+    except RecursionError as error:
+        raise Historic("0021", "nested too deeply") from error
     twice = isinstance(value, str)
     if twice:
         try:
             value = msgspec.json.decode(value)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise Historic("0010", "the inner text is not JSON") from error
     if not isinstance(value, dict):
         raise Historic("0021", "not an object")

@@ -107,6 +107,8 @@ class _Connection(asyncio.Protocol):
         self._peer = ""
         self._since = time.monotonic()
         self._receiving = False
+        self._sending_on = False
+        """Refused and answered while the caller goes on sending."""
         self._reset()
 
     def _reset(self) -> None:
@@ -146,7 +148,7 @@ class _Connection(asyncio.Protocol):
     def expired(self, now: float) -> bool:
         if self._busy:
             return False
-        return now - self._since > (REQUEST_S if self._receiving else IDLE_S)
+        return now - self._since > (REQUEST_S if self._receiving or self._sending_on else IDLE_S)
 
     def close(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -181,6 +183,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._refused is not None and announced > MAX_BODY_BYTES:
             # Answer now and hang up after it: the body is not worth reading.
+            self._sending_on = True
             self._finish(keep=False)
 
     def _judge_size(self, size_bytes: int) -> None:
@@ -200,7 +203,11 @@ class _Connection(asyncio.Protocol):
         self._server.receiving_bytes += len(body)
 
     def on_message_complete(self) -> None:
-        if self._receiving:
+        if self._sending_on:
+            self._sending_on = False
+            if not self._busy:
+                self.close()
+        elif self._receiving:
             self._finish(keep=self._parser.should_keep_alive())
 
     def _release(self) -> None:
@@ -235,12 +242,22 @@ class _Connection(asyncio.Protocol):
                 request, keep = self._waiting.popleft()
                 response = await self._server.handler(request)
                 self._write(response, keep=keep)
+                if self._sending_on:
+                    self._drain()
+                    return
                 if not keep:
                     self.close()
                     return
         finally:
             self._busy = False
             self._since = time.monotonic()
+
+    def _drain(self) -> None:
+        """Let what the caller still sends run into nothing for a while: a close now would be a
+        reset, which takes the answer away from him before he has read it.
+        """
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
 
     def _write(self, response: Response, *, keep: bool) -> None:
         if self._transport is None or self._transport.is_closing():

@@ -75,6 +75,8 @@ def split(body: bytes) -> tuple[list[Any], bool]:
             many = True
         else:
             rows, many = [msgspec.json.decode(text, type=msgspec.Raw)], False
+    except RecursionError as error:
+        raise BadBody(problem="nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if b"NaN" not in text and b"Infinity" not in text:
             raise BadBody(problem=str(error)) from error
@@ -104,7 +106,7 @@ def decode(row: Any) -> Result:
         else:
             result = msgspec.convert(row, Result)
             claims = msgspec.convert(row, _Claims)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     for number in (result.class_prob, result.took_ms, *(o.class_prob for o in result.objects)):
         if number is not None and not math.isfinite(number):

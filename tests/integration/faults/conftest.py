@@ -265,8 +265,10 @@ class OwnDocker:
         self.island.close()
 
 
-def run(*words, check=True):
-    return subprocess.run(words, check=check, capture_output=True, text=True, timeout=120)
+def run(*words, check=True, stdin=""):
+    return subprocess.run(
+        words, input=stdin, check=check, capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,8 @@ async def test_nan_spoils_its_own_row_only(site: Site) -> None:
 
 
 async def test_bodies_that_are_no_results(site: Site) -> None:
-    for body in (b"", b"{", b"\xff\xfe", b"[1,", json.dumps([{}] * 1001).encode()):
+    deep = b"[" * 100_000
+    for body in (b"", b"{", b"\xff\xfe", b"[1,", deep, json.dumps([{}] * 1001).encode()):
         status, answer, _ = await site.call("POST", "/v1/results", body)
         assert (status, answer["code"]) == (400, "intake.bad_body")
     too_large = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -280,7 +281,15 @@ async def test_historic_result_rules(site: Site, change: dict[str, Any], code: s
 
 
 async def test_historic_bodies(site: Site) -> None:
-    for body, code in ((b"", "0021"), (b"[1]", "0021"), (b"{", "0021"), (b'"{"', "0010")):
+    deep = b"[" * 100_000
+    for body, code in (
+        (b"", "0021"),
+        (b"[1]", "0021"),
+        (b"{", "0021"),
+        (deep, "0021"),
+        (b'"{"', "0010"),
+        (b'"' + deep + b'"', "0010"),
+    ):
         assert (await site.call("POST", "/usage", body))[1]["code"] == code
     nan = json.dumps(RESULT).replace('"0.7"', "NaN").encode()
     assert (await site.call("POST", "/add_newAiResult", nan))[1]["code"] == "0010"
