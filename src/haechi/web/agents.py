@@ -129,7 +129,7 @@ async def _body(request: Request, kind: type[Body]) -> Body:
             raise BadRequest(reason=f"larger than {MAX_BODY_BYTES} bytes")
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(reason=str(error)[:200]) from error
 
 

@@ -116,7 +116,7 @@ async def _listen(
             wanted = _check(ask.subscribe)
             subscription.remove(set(ask.unsubscribe))
             _bounded(subscription.topics | wanted)
-        except (msgspec.DecodeError, BadRequest) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError, BadRequest) as error:
             bad = error if isinstance(error, BadRequest) else BadRequest(reason="message")
             await socket.send_text(msgspec.json.encode({"error": problem(socket, bad)}).decode())
             continue

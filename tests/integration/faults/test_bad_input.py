@@ -6,7 +6,9 @@ import math
 import socket
 import sqlite3
 
+import httpx2
 import pytest
+from websockets.sync.client import connect
 
 from haechi.testing import packages
 from haechi.testing.processes import PASSWORD, command
@@ -118,6 +120,54 @@ def log_in(server, home, *more):
         stdin=PASSWORD + "\n",
     )
     assert done.returncode == 0, done.stderr
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"Dockerfile": f"FROM a\nCOPY {DEEP}\nCMD {DEEP}\n"},
+        {"Dockerfile": "FROM a\n", "haechi.toml": f"a = {DEEP}"},
+        {"Dockerfile": "FROM a\n", "haechi.toml": b"\xff\xfe"},
+        {"Dockerfile": b"FROM a\n" + bytes(1000)},
+        {"Dockerfile": "FROM " + "$" * 100_000 + "\n"},
+        {"Dockerfile": "\\\n" * 100_000},
+        {"Dockerfile": "FROM a\nRUN " + "<<A " * 10_000 + "\n"},
+    ],
+)
+def test_files_of_a_package_that_would_break_a_parser(client, files):
+    answer = upload(client, packages.zip_of(files), name="breaks")
+    assert answer.status_code in {200, 201, 409, 422}, answer.text
+    assert "unexpected" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"x": ' + DEEP[:60_000].encode(), b'{"token": "\xff"}', b"x" * 3_000_000]
+)
+@pytest.mark.parametrize("path", ["enrol", "renew"])
+def test_the_agents_door(server, path, body):
+    """Open to anybody who reaches the port."""
+    url = f"https://127.0.0.1:{server.agents_port}/agent/v1/{path}"
+    with httpx2.Client(verify=False, timeout=20, trust_env=False) as anybody:
+        answer = anybody.post(url, content=body)
+    assert 400 <= answer.status_code < 500, answer.text
+    problem(answer, answer.status_code, answer.json()["code"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "5", DEEP, '{"x": ' + DEEP, '{"subscribe": ' + DEEP, '{"subscribe": ["nonsense:x"]}'],
+)
+def test_a_stream_outlives_messages_that_are_none(server, client, text):
+    headers = {"Authorization": f"Bearer {client.cookies['haechi_session']}"}
+    url = f"ws://{server.listen}/api/v1/stream"
+    with connect(url, additional_headers=headers, proxy=None) as stream:
+        stream.send(text)
+        check_texts(json.loads(stream.recv(timeout=10))["error"])
+        stream.send('{"subscribe": ["operations"]}')
+        assert json.loads(stream.recv(timeout=10))["subscribed"] == ["operations"]
 
 
 @pytest.mark.parametrize("version", ["", ".1", "-1", "a b", "가", "x" * 129, "1/2", "a:b", "1\n"])

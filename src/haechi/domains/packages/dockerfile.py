@@ -348,6 +348,6 @@ def _exec_form(rest: str) -> list[str] | None:
         return None
     try:
         words = json.loads(rest)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return [str(word) for word in words] if isinstance(words, list) else None
