@@ -233,6 +233,8 @@ class Operations:
                 await self._undo(definition, run)
                 await self._finish(definition, run, State.CANCELLED, None)
             else:
+                if self._closing:
+                    await self._uncount(run)
                 raise
         finally:
             await run.file.flush()
@@ -240,6 +242,7 @@ class Operations:
 
     async def _begin(self, run: "_Running") -> None:
         now = self._clock.now()
+        run.begun = True
         run.operation = replace(
             run.operation,
             state=State.RUNNING,
@@ -255,6 +258,12 @@ class Operations:
                 started_at=run.operation.started_at,
             )
         self._announce(run.operation)
+
+    async def _uncount(self, run: "_Running") -> None:
+        """An orderly end is not the operation's doing: only crashes count against it."""
+        if run.begun:
+            async with self._db.write() as tx:
+                await store.update(tx, run.id, attempts=run.operation.attempts - 1)
 
     async def _perform(self, definition: Definition, run: "_Running") -> AppError | None:
         """Run the steps that are not done; returns the error that stopped them, if any."""
@@ -392,6 +401,8 @@ class _Running:
         self.subject = operation.subject
         self.cancel_asked = False
         self.undoing = False
+        self.begun = False
+        """It has had its turn in this process."""
         self.progress_ratio = operation.progress_ratio
         self.progress_text = operation.progress_text
         self.progress_changed = False
