@@ -118,6 +118,11 @@ def integration() -> Count:
     return pytest("tests/contract", "tests/integration", "-n", "2", "--dist", "loadfile")
 
 
+def dashboard() -> Count:
+    """Its types, lint and unit tests."""
+    return check(BIN / "python", "tools/dashboard.py", "--check")
+
+
 def e2e() -> Count:
     return pytest("tests/e2e")
 
@@ -137,6 +142,7 @@ TIERS: dict[str, Callable[[], Count]] = {
     "types": types,
     "unit": unit,
     "docs": docs,
+    "dashboard": dashboard,
     "integration": integration,
     "e2e": e2e,
 }

@@ -1,7 +1,31 @@
 /** What a stream message changes in the query cache. */
-import type { QueryClient } from "@tanstack/react-query";
+import type { Query, QueryClient, QueryKey } from "@tanstack/react-query";
 import type { Operation } from "@/api/types";
 import { isEnded } from "@/format/operation";
+
+const readingFirst = new WeakSet<Query>();
+
+/**
+ * Read again what news have changed. A first read that is still under way would swallow the wish
+ * (the library joins it, and what it brings is from before the news): it is waited for.
+ */
+function reread(queries: QueryClient, queryKey: QueryKey): void {
+  const cache = queries.getQueryCache();
+  for (const query of cache.findAll({ queryKey, fetchStatus: "fetching" })) {
+    if (query.state.data !== undefined || readingFirst.has(query)) continue;
+    readingFirst.add(query);
+    const stop = cache.subscribe((event) => {
+      if (event.query !== query) return;
+      if (event.type !== "removed" && query.state.fetchStatus === "fetching") return;
+      stop();
+      readingFirst.delete(query);
+      if (event.type !== "removed") {
+        void queries.invalidateQueries({ queryKey: query.queryKey, exact: true });
+      }
+    });
+  }
+  void queries.invalidateQueries({ queryKey });
+}
 
 type Listed = { items: Operation[]; next_cursor: string | null };
 
@@ -39,12 +63,12 @@ export function applyOperation(queries: QueryClient, data: unknown): void {
   }
   const shown = queries.getQueryData<Operation>(one);
   if (shown) queries.setQueryData(one, withNews(shown, data));
-  if (needsReading(listed, data)) void queries.invalidateQueries({ queryKey: ["operations"] });
-  if (needsReading(shown, data)) void queries.invalidateQueries({ queryKey: one });
+  if (needsReading(listed, data)) reread(queries, ["operations"]);
+  if (needsReading(shown, data)) reread(queries, one);
   if (!isEnded(data.state)) return;
   // What an operation changed is not in its message: read it again.
   for (const key of ["packages", "versions", "builds", "deployments", "assignments", "registry", "devices"]) {
-    void queries.invalidateQueries({ queryKey: [key] });
+    reread(queries, [key]);
   }
 }
 
@@ -64,6 +88,6 @@ export function applyState(queries: QueryClient, data: unknown): void {
   const kind = typeof data === "object" && data !== null && "kind" in data ? data.kind : null;
   const keys = typeof kind === "string" ? LISTS[kind] : undefined;
   for (const key of keys ?? ["devices", "cameras", "deployments", "assignments"]) {
-    void queries.invalidateQueries({ queryKey: [key] });
+    reread(queries, [key]);
   }
 }
