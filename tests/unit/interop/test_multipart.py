@@ -76,7 +76,10 @@ async def test_no_boundary(tmp_path):
         Reader("multipart/form-data", tmp_path / "f", max_file_bytes=1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+)
 @given(content=st.binary(max_size=400), size=st.integers(1, 50))
 async def test_any_content_comes_through(tmp_path, content, size):
     target = tmp_path / "f"
