@@ -101,7 +101,7 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def open_site(folder: Path, ports: tuple[int, int] | None = None):
-    """Like `app.py`, for these domains. May be opened again over the same folder."""
+    """Like `haechi.app`, for these domains. May be opened again over the same folder."""
     clock = SystemClock()
     folder.mkdir(parents=True, exist_ok=True)
     pull, push = ports or (free_port(), free_port())

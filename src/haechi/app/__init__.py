@@ -1,0 +1,11 @@
+"""The only place that wires adapters into domains and mounts web and interop.
+
+A storey each, every one standing on the one before: `base` (stores and the lowest domains),
+`building`, `deploying`, `observing`, `old_interface`, `server` (API, listeners, start and end).
+`running` makes and runs it.
+"""
+
+from haechi.app.running import create, describe_api, run
+from haechi.app.server import STATIC_DIR, Haechi
+
+__all__ = ["STATIC_DIR", "Haechi", "create", "describe_api", "run"]
