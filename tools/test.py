@@ -23,6 +23,7 @@ SOFT_LINES, HARD_LINES = 400, 600
 TESTS_FAILED = 1  # pytest's exit code
 SECOND_TRIES = 5
 """More than so many failures are no accident of a busy machine."""
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 UNSTEADY: list[str] = []
 """What passed only at the second try."""
 
@@ -71,19 +72,19 @@ def real_parts(name: str, *paths: str, beside: tuple[str, ...] = ()) -> Count:
     counted as passed and named, so that nobody overlooks it; what fails twice has failed.
     """
     cache = f"cache_dir={ROOT / 'build' / 'pytest' / name}"
-    argv = (BIN / "python", "-m", "pytest", *paths, "-rs", "--durations=8", "-o", cache)
+    argv = (BIN / "python", "-m", "pytest", *paths, "-rsfE", "--durations=8", "-o", cache)
     code, output = run(*argv, *beside)
     first = counted(code, output)
     if code != TESTS_FAILED or first.failed > SECOND_TRIES:
         return first
-    names = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
     print(f"\n{first.failed} failed; once more, alone", flush=True)
-    again, output = run(*argv, "--last-failed", "--last-failed-no-failures", "none")
-    second = counted(again, output)
-    if second.failed or second.passed < first.failed:
-        return Count(first.passed, max(first.failed, second.failed), first.skipped)
-    UNSTEADY.extend(names)
-    return Count(first.passed + first.failed, 0, first.skipped)
+    again, said = run(*argv, "--last-failed", "--last-failed-no-failures", "none")
+    second = counted(again, said)
+    if second.passed + second.failed < first.failed:
+        return first  # not all of them were found again
+    failed = set(FAILED.findall(output))
+    UNSTEADY.extend(sorted(failed - set(FAILED.findall(said))))
+    return Count(first.passed + second.passed, second.failed, first.skipped)
 
 
 def counted(code: int, output: str) -> Count:
