@@ -6,13 +6,11 @@ Both ends may be faster than the other: an AI that prints without end, a link th
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct
 
-from haechi.adapters.docker_logs import LogLine as EngineLine
-from haechi.agent import boot
+from haechi.adapters.docker_states import PullLayers
 from haechi.protocol import commands as c
 
 PROGRESS_S: Final = 0.25
@@ -28,20 +26,12 @@ class PullReport:
 
     def __init__(self, say: Say) -> None:
         self._say = say
-        self._layers: dict[str, tuple[int, int]] = {}
-        self._text = ""
+        self._layers = PullLayers()
         self._new = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def see(self, line: dict[str, Any]) -> None:
-        layer, detail = str(line.get("id", "")), line.get("progressDetail") or {}
-        status = str(line.get("status", ""))
-        if status == "Downloading" and detail.get("total"):
-            self._layers[layer] = (int(detail.get("current") or 0), int(detail["total"]))
-        elif status in {"Download complete", "Pull complete"} and layer in self._layers:
-            total = self._layers[layer][1]
-            self._layers[layer] = (total, total)
-        self._text = f"{layer}: {status}" if layer else status
+        self._layers.see(line)
         self._new.set()
 
     async def __aenter__(self) -> None:
@@ -56,9 +46,8 @@ class PullReport:
         while True:
             _ = await self._new.wait()
             self._new.clear()
-            done = sum(current for current, _total in self._layers.values())
-            total = sum(total for _current, total in self._layers.values())
-            await self._say(c.PullProgress(done, total, self._text[:200]))
+            layers = self._layers
+            await self._say(c.PullProgress(layers.done_bytes, layers.total_bytes, layers.text))
             await asyncio.sleep(PROGRESS_S)
 
 
@@ -97,13 +86,3 @@ class LogPipe:
             if self._ended:
                 return
             await asyncio.sleep(LOG_PAUSE_S)
-
-
-def log_line(line: EngineLine) -> c.LogLine:
-    whole, _, fraction = line.at.rstrip("Z").partition(".")
-    try:
-        at = datetime.fromisoformat(f"{whole}+00:00")
-        at_ms = round(at.timestamp() * 1000) + int((fraction + "000")[:3])
-    except ValueError:
-        at_ms = boot.wall_ms()
-    return c.LogLine(at_ms=at_ms, text=line.text, stream=line.stream)

@@ -9,36 +9,27 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Any, Final
 
 from haechi.adapters import docker_errors
 from haechi.adapters.docker_api import DockerApi, gateway_of
-from haechi.agent.bodies import (
+from haechi.adapters.docker_bodies import (
     LABEL_DEPLOYMENT,
     LABEL_DEVICE,
     LABEL_SPEC,
     Place,
+    agent_environment,
     create_body,
     internet_name,
     network_name,
 )
+from haechi.adapters.docker_states import addresses, as_command_error, epoch_s, seen
 from haechi.agent.deployments import Deployment, Deployments
-from haechi.errors import AppError, DiskFull, Unavailable
-from haechi.protocol.desired import ContainerState
-from haechi.protocol.problems import DeviceDiskFull, EngineAway, EngineFailed, ImageMissing
+from haechi.errors import AppError, Unavailable
+from haechi.protocol.problems import ImageMissing
 
 log = logging.getLogger(__name__)
 
-_STATES: Final[dict[str, ContainerState]] = {
-    "created": "starting",
-    "running": "running",
-    "paused": "running",
-    "restarting": "restarting",
-    "removing": "exited",
-    "exited": "exited",
-    "dead": "failed",
-}
 LOCATE_S: Final = 0.5
 EVENT_RETRY_S: Final = (0.5, 10.0)
 _WATCHED_EVENTS: Final = {"start", "die", "oom", "destroy", "stop", "kill", "restart", "create"}
@@ -149,7 +140,7 @@ class Containers:
                 inspected = None
         before = deployment.status()
         observe(deployment, inspected)
-        self._deployments.placed(deployment, _addresses(inspected, self.network))
+        self._deployments.placed(deployment, addresses(inspected, self.network))
         if deployment.status() != before:
             self._deployments.on_change()
         return inspected
@@ -202,7 +193,7 @@ class Containers:
         place = Place(
             device_id=self._device_id,
             network=self.network,
-            agent_url=f"http://{self.gateway}:{self._intake_port}",
+            environment=agent_environment(f"http://{self.gateway}:{self._intake_port}"),
             cores=self._cores,
             memory_bytes=self._memory_bytes,
             cgroup_parent=self._cgroup_parent,
@@ -271,7 +262,7 @@ class Containers:
 
     async def _follow_once(self) -> None:
         info = await self.engine.info()
-        since_s = _epoch_s(str(info.get("SystemTime", "")))
+        since_s = epoch_s(str(info.get("SystemTime", "")))
         await self.ensure_network()
         await self.look_at_all()
         if not self.reachable:
@@ -297,46 +288,20 @@ def observe(deployment: Deployment, inspected: dict[str, Any] | None) -> None:
         deployment.container_id = ""
         deployment.pid = 0
         return
-    state = inspected["State"]
-    started_ms = _epoch_ms(str(state.get("StartedAt", "")))
-    deployment.begin_life(str(inspected["Id"]), started_ms)
-    deployment.state = _STATES.get(str(state.get("Status")), "failed")
-    deployment.image = str(inspected["Config"].get("Image", ""))
-    deployment.pid = int(state.get("Pid") or 0)
-    deployment.restarts = int(inspected.get("RestartCount") or 0)
-    running = deployment.state == "running"
-    if running:
+    found = seen(inspected)
+    deployment.begin_life(found.container_id, found.started_ms)
+    deployment.state = found.state
+    deployment.image = found.image
+    deployment.pid = found.pid
+    deployment.restarts = found.restarts
+    if found.state == "running":
         deployment.exit_code = None
         deployment.error = ""
-    elif started_ms is not None:
-        deployment.exit_code = int(state.get("ExitCode") or 0)
-    deployment.oom_killed = bool(state.get("OOMKilled"))
-    if state.get("Error"):
-        deployment.error = str(state["Error"])[:300]
-
-
-def _addresses(inspected: dict[str, Any] | None, network: str) -> tuple[str, ...]:
-    if inspected is None:
-        return ()
-    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
-    joined = networks.get(network) or {}
-    found = (joined.get("IPAddress"), joined.get("GlobalIPv6Address"))
-    return tuple(str(address) for address in found if address)
-
-
-def _epoch_ms(text: str) -> int | None:
-    """Docker's RFC 3339 with nanoseconds; None for its "never" (year 1)."""
-    seconds = _epoch_s(text)
-    return None if seconds is None else round(seconds * 1000)
-
-
-def _epoch_s(text: str) -> float | None:
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    try:
-        at = datetime.fromisoformat(f"{whole}.{(fraction + '000000')[:6]}+00:00")
-    except ValueError:
-        return None
-    return at.timestamp() if at.year > 1970 else None
+    elif found.exit_code is not None:
+        deployment.exit_code = found.exit_code
+    deployment.oom_killed = found.oom_killed
+    if found.error:
+        deployment.error = found.error
 
 
 class _translated:  # noqa: N801 - reads as a clause: `with _translated():`
@@ -348,12 +313,3 @@ class _translated:  # noqa: N801 - reads as a clause: `with _translated():`
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, AppError) and not error.code.startswith("agent."):
             raise as_command_error(error) from error
-
-
-def as_command_error(error: AppError) -> AppError:
-    detail = str(error.data.get("message") or error.data.get("reason") or error)
-    if isinstance(error, DiskFull):
-        return DeviceDiskFull(needed_bytes=0, free_bytes=0)
-    if isinstance(error, docker_errors.EngineUnreachable | docker_errors.EngineTimedOut):
-        return EngineAway(detail=detail)
-    return EngineFailed(detail=detail)

@@ -77,6 +77,18 @@ class QueueFull(Unavailable):
     )
 
 
+class TooManyConnections(Unavailable):
+    code = "intake.too_many_connections"
+    detail = Text(
+        "이 주소에서 열린 연결이 너무 많거나 장치의 연결이 모두 사용 중입니다.",
+        "This address has too many connections open, or all of the device's are taken.",
+    )
+    remedy = Text(
+        "연결을 재사용하거나 닫고 {retry_after_s}초 뒤 다시 시도하세요.",
+        "Use connections again or close them, and try again in {retry_after_s} s.",
+    )
+
+
 class UnknownCaller(Forbidden):
     code = "intake.unknown_caller"
     detail = Text(

@@ -17,10 +17,11 @@ from msgspec import Struct
 
 from haechi.adapters import docker_errors
 from haechi.adapters.docker_api import DockerApi, RegistryLogin
+from haechi.adapters.docker_states import as_command_error, log_line, platform_of
 from haechi.adapters.docker_trust import wire_docker_host
 from haechi.agent import boot
-from haechi.agent.chunks import LogPipe, PullReport, Say, log_line
-from haechi.agent.containers import Containers, as_command_error
+from haechi.agent.chunks import LogPipe, PullReport, Say
+from haechi.agent.containers import Containers
 from haechi.agent.deployments import Deployments, Kept
 from haechi.agent.home import Home, read_json, write_json
 from haechi.core import ids
@@ -145,7 +146,7 @@ class Executor:
         return c.PulledImage(
             image_id=str(present["Id"]),
             size_bytes=int(present.get("Size") or 0),
-            platform=_platform_of(present),
+            platform=platform_of(present),
             pulled=pulled,
         )
 
@@ -209,7 +210,7 @@ class Executor:
             return None
 
     async def _check_platform(self, image: str, present: dict[str, Any]) -> None:
-        theirs, ours = _platform_of(present), boot.oci_platform()
+        theirs, ours = platform_of(present), boot.oci_platform()
         if theirs and theirs.split("/")[:2] != ours.split("/")[:2]:
             if theirs.split("/")[1] in _emulated():
                 return
@@ -223,7 +224,7 @@ class Executor:
             present=True,
             image_id=str(present["Id"]),
             size_bytes=int(present.get("Size") or 0),
-            platform=_platform_of(present),
+            platform=platform_of(present),
         )
 
     async def _remove_image(self, asked: c.RemoveImage, _say: Say) -> c.RemovedImage:
@@ -296,7 +297,7 @@ class Executor:
         lines: deque[c.LogLine] = deque(maxlen=count)
         with contextlib.suppress(*_GOING):
             async for line in self._engine.container_logs(container_id, tail=count):
-                lines.append(log_line(line))
+                lines.append(log_line(line, now_ms=boot.wall_ms()))
         return list(lines)
 
     async def _logs(self, asked: c.ReadLogs, say: Say) -> c.LogsEnded:
@@ -325,7 +326,7 @@ class Executor:
             lines = self._engine.container_logs(container_id, since=since, tail=asked.tail)
         with contextlib.suppress(*_GOING):
             async for line in lines:
-                one = log_line(line)
+                one = log_line(line, now_ms=boot.wall_ms())
                 if one.at_ms >= since_ms:
                     pipe.put(one)
 
@@ -355,11 +356,6 @@ class Executor:
             return boot.disk_free_bytes(root)
         except (OSError, AppError):
             return boot.disk_free_bytes(self._home.root)
-
-
-def _platform_of(image: dict[str, Any]) -> str:
-    parts = (image.get("Os"), image.get("Architecture"), image.get("Variant"))
-    return "/".join(str(part) for part in parts if part)
 
 
 def _emulated() -> set[str]:

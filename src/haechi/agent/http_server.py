@@ -8,7 +8,7 @@ Knows nothing of results; the handler gets a `Request` and gives a `Response`.
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -21,11 +21,14 @@ from haechi.core.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS: Final = 128
+MAX_CONNECTIONS: Final = 256
+MAX_CONNECTIONS_PER_PEER: Final = 32
+"""From one address: one container must not shut the others out."""
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_BODY_BYTES: Final = 2 * 1024 * 1024
-MAX_BODIES_BYTES: Final = 6 * 1024 * 1024
-"""Of all requests being received at once."""
+MAX_BODIES_BYTES: Final = 8 * 1024 * 1024
+"""Of all requests at once, from their first byte until they are answered."""
+MAX_BODIES_BYTES_PER_PEER: Final = 3 * 1024 * 1024
 MAX_PIPELINED: Final = 4
 REQUEST_S: Final = 30.0
 IDLE_S: Final = 75.0
@@ -58,11 +61,16 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class HttpServer:
-    def __init__(self, handler: Handler, *, name: str = "intake") -> None:
+    def __init__(self, handler: Handler, *, too_many: Response, name: str = "intake") -> None:
+        """`too_many` is said to a caller who gets no connection, before he is hung up on."""
         self.handler = handler
+        self.too_many = too_many
         self.tasks = Tasks(name)
         self.connections: set[_Connection] = set()
-        self.receiving_bytes = 0
+        self.held_bytes = 0
+        """Bodies being received or waiting for their answer."""
+        self._held: dict[str, int] = {}
+        self._connected: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> int:
@@ -86,6 +94,40 @@ class HttpServer:
         await self.tasks.close()
         self.tasks_running = False
 
+    # -- what each address takes ---------------------------------------------------------------
+
+    def has_room(self, peer: str, size_bytes: int) -> bool:
+        return (
+            self.held_bytes + size_bytes <= MAX_BODIES_BYTES
+            and self._held.get(peer, 0) + size_bytes <= MAX_BODIES_BYTES_PER_PEER
+        )
+
+    def hold(self, peer: str, size_bytes: int) -> None:
+        """Count bytes of a body; give them back with a negative size."""
+        self.held_bytes += size_bytes
+        left = self._held.get(peer, 0) + size_bytes
+        if left:
+            self._held[peer] = left
+        else:
+            self._held.pop(peer, None)
+
+    def admit(self, connection: "_Connection", peer: str) -> bool:
+        if (
+            len(self.connections) >= MAX_CONNECTIONS
+            or self._connected[peer] >= MAX_CONNECTIONS_PER_PEER
+        ):
+            return False
+        self.connections.add(connection)
+        self._connected[peer] += 1
+        return True
+
+    def dismiss(self, connection: "_Connection", peer: str) -> None:
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self._connected[peer] -= 1
+            if not self._connected[peer]:
+                del self._connected[peer]
+
     async def _sweep(self) -> None:
         """Close connections that are idle for long or send too slowly."""
         while True:
@@ -93,7 +135,7 @@ class HttpServer:
             now = time.monotonic()
             for connection in list(self.connections):
                 if connection.expired(now):
-                    connection.close()
+                    connection.give_up()
 
 
 class _Connection(asyncio.Protocol):
@@ -102,6 +144,9 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[Request, bool]] = deque()
+        self._held_bytes = 0
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._busy = False
         self._worker: asyncio.Task[None] | None = None
         self._peer = ""
@@ -109,6 +154,9 @@ class _Connection(asyncio.Protocol):
         self._receiving = False
         self._sending_on = False
         """Refused and answered while the caller goes on sending."""
+        self._in_head = False
+        self._raw_head_bytes = 0
+        self._message_ended = False
         self._reset()
 
     def _reset(self) -> None:
@@ -124,24 +172,42 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
-        if len(self._server.connections) >= MAX_CONNECTIONS:
-            self._transport.abort()
-            return
-        self._server.connections.add(self)
+        if not self._server.admit(self, self._peer):
+            self._write(self._server.too_many, keep=False)
+            self.close()
 
     def data_received(self, data: bytes) -> None:
+        self._message_ended = False
         try:
             self._parser.feed_data(data)
+            self._judge_head(len(data))
         except httptools.HttpParserUpgrade:
             self.close()
         except httptools.HttpParserError:
             self._write(Response(400, b'{"code": "intake.bad_request"}'), keep=False)
             self.close()
 
+    def _judge_head(self, received_bytes: int) -> None:
+        """The parser hands over a header line once it is whole: one without end is seen here."""
+        if not self._in_head:
+            self._raw_head_bytes = 0
+        elif not self._message_ended:
+            self._raw_head_bytes += received_bytes
+            if self._raw_head_bytes > MAX_HEAD_BYTES:
+                raise httptools.HttpParserError("head too large")
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._server.connections.discard(self)
-        self._release()
+        self._server.dismiss(self, self._peer)
+        self._server.hold(self._peer, -self._held_bytes)
+        self._held_bytes = 0
+        self._waiting.clear()
         if self._worker is not None:
             self._worker.cancel()
 
@@ -154,11 +220,18 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
 
+    def give_up(self) -> None:
+        """Close; one that was closed long ago and still has answers to write takes none."""
+        if self._transport is not None and self._transport.is_closing():
+            self._transport.abort()
+        self.close()
+
     # -- httptools ----------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self._reset()
         self._receiving = True
+        self._in_head = True
         self._since = time.monotonic()
 
     def on_url(self, url: bytes) -> None:
@@ -175,9 +248,10 @@ class _Connection(asyncio.Protocol):
             raise httptools.HttpParserError("head too large")
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         length = self._headers.get("content-length", "0")
         announced = int(length) if length.isdigit() else 0
-        self._judge_size(announced)
+        self._judge_size(announced, announced)
         if self._refused is None and self._headers.get("expect", "").lower() == "100-continue":
             assert self._transport is not None
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -186,23 +260,26 @@ class _Connection(asyncio.Protocol):
             self._sending_on = True
             self._finish(keep=False)
 
-    def _judge_size(self, size_bytes: int) -> None:
+    def _judge_size(self, size_bytes: int, more_bytes: int) -> None:
+        """`size_bytes`: of the whole body, as far as known; `more_bytes`: not counted yet."""
         if size_bytes > MAX_BODY_BYTES:
             self._refused = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        elif self._server.receiving_bytes + size_bytes > MAX_BODIES_BYTES:
+        elif not self._server.has_room(self._peer, more_bytes):
             self._refused = HTTPStatus.SERVICE_UNAVAILABLE
 
     def on_body(self, body: bytes) -> None:
         if self._refused is not None:
             return
-        self._judge_size(len(self._body) + len(body))
+        self._judge_size(len(self._body) + len(body), len(body))
         if self._refused is not None:
-            self._release()
+            self._release(len(self._body))
+            self._body = bytearray()
             return
         self._body += body
-        self._server.receiving_bytes += len(body)
+        self._hold(len(body))
 
     def on_message_complete(self) -> None:
+        self._message_ended = True
         if self._sending_on:
             self._sending_on = False
             if not self._busy:
@@ -210,9 +287,13 @@ class _Connection(asyncio.Protocol):
         elif self._receiving:
             self._finish(keep=self._parser.should_keep_alive())
 
-    def _release(self) -> None:
-        self._server.receiving_bytes -= len(self._body)
-        self._body = bytearray()
+    def _hold(self, size_bytes: int) -> None:
+        self._held_bytes += size_bytes
+        self._server.hold(self._peer, size_bytes)
+
+    def _release(self, size_bytes: int) -> None:
+        """Never more than is held: a lost connection has given back all of it."""
+        self._hold(-min(size_bytes, self._held_bytes))
 
     def _finish(self, *, keep: bool) -> None:
         self._receiving = False
@@ -226,7 +307,7 @@ class _Connection(asyncio.Protocol):
             body=bytes(self._body),
             refused=self._refused,
         )
-        self._release()
+        self._body = bytearray()
         self._waiting.append((request, keep))
         if len(self._waiting) > MAX_PIPELINED:
             self.close()
@@ -242,12 +323,19 @@ class _Connection(asyncio.Protocol):
                 request, keep = self._waiting.popleft()
                 response = await self._server.handler(request)
                 self._write(response, keep=keep)
+                self._release(len(request.body))
+                del request
                 if self._sending_on:
                     self._drain()
                     return
                 if not keep:
                     self.close()
                     return
+                async with asyncio.timeout(REQUEST_S):
+                    _ = await self._writable.wait()
+        except TimeoutError:
+            if self._transport is not None:
+                self._transport.abort()  # it takes no answers: a close would wait for it
         finally:
             self._busy = False
             self._since = time.monotonic()

@@ -20,12 +20,13 @@ from haechi.agent import boot, cgroups, identity
 from haechi.agent.board import Board
 from haechi.agent.containers import Containers
 from haechi.agent.deployments import Deployments
+from haechi.agent.errors import TooManyConnections
 from haechi.agent.executor import Executor
 from haechi.agent.gpu import GpuWatch
 from haechi.agent.home import Device, Home
 from haechi.agent.http_server import HttpServer
 from haechi.agent.identity import renewal_due, split_address
-from haechi.agent.intake import Intake
+from haechi.agent.intake import Intake, problem
 from haechi.agent.link import Link
 from haechi.agent.media import MediaKeeper
 from haechi.agent.outbox import DEFAULT_LIMIT_BYTES, Outbox
@@ -135,7 +136,9 @@ class Agent:
             outbox=self.outbox,
             locate=self.containers.locate,
         )
-        self.server = HttpServer(self.intake.handle)
+        self.server = HttpServer(
+            self.intake.handle, too_many=problem(TooManyConnections(retry_after_s=1), "ko")
+        )
         self.intake_at: tuple[str, int] | None = None
         self.redirector = Redirector(
             device_id=self.device.device_id,

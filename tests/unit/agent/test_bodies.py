@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from haechi.agent.bodies import LABEL_SPEC, Place, create_body
+from haechi.adapters.docker_bodies import LABEL_SPEC, Place, agent_environment, create_body
 from haechi.protocol.desired import ContainerSpec
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "agent"
 PLACE = Place(
     device_id="dev-aaaaaaaaaaaaaaaa",
     network="haechi-dev-aaaaaaaaaaaaaaaa",
-    agent_url="http://172.30.0.1:8430",
+    environment=agent_environment("http://172.30.0.1:8430"),
     cores=2.0,
     memory_bytes=2_000_000_000,
     cgroup_parent="/edge1",

@@ -1,12 +1,14 @@
 """From a ContainerSpec to the Docker Engine's create body: pure, golden-tested.
 
-The safety defaults of every AI container live here and nowhere else: all capabilities dropped, no
-new privileges, limits on processes, memory and CPU, no host network, no engine socket, no swap,
-bounded logs, /tmp in memory. The root file system stays writable: packages in the wild write
-beside their code; it goes with the container.
+One body for every way to a Docker: the agent makes it on its device, the server for a host that it
+reaches over SSH. The safety defaults of every AI container live here and nowhere else: all
+capabilities dropped, no new privileges, limits on processes, memory and CPU, no host network, no
+engine socket, no swap, bounded logs, /tmp in memory. The root file system stays writable: packages
+in the wild write beside their code; it goes with the container.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,11 +34,20 @@ class Place:
 
     device_id: str
     network: str
-    agent_url: str
-    """`http://<gateway>:<port>`"""
+    environment: Mapping[str, str]
+    """Where the AI calls; see `agent_environment`."""
     cores: float
     memory_bytes: int
     cgroup_parent: str = ""
+
+
+def agent_environment(agent_url: str) -> dict[str, str]:
+    """Where AIs call on a device with an agent: its intake, `http://<gateway>:<port>`."""
+    return {
+        "HAECHI_AGENT_URL": agent_url,
+        "HAECHI_RESULTS_URL": f"{agent_url}/v1/results",
+        "HAECHI_USAGE_URL": f"{agent_url}/usage",
+    }
 
 
 def network_name(device_id: str) -> str:
@@ -71,13 +82,9 @@ def create_body(
 
 
 def _environment(spec: ContainerSpec, place: Place, token: str, camera_url: str) -> list[str]:
-    values = dict(spec.environment)
-    values |= {
-        "HAECHI_AGENT_URL": place.agent_url,
-        "HAECHI_RESULTS_URL": f"{place.agent_url}/v1/results",
-        "HAECHI_USAGE_URL": f"{place.agent_url}/usage",
-    }
-    values.setdefault("HAECHI_MASTER_URL", place.agent_url)
+    values = {**spec.environment, **place.environment}
+    if "HAECHI_AGENT_URL" in values:
+        values.setdefault("HAECHI_MASTER_URL", values["HAECHI_AGENT_URL"])
     if token:
         values["HAECHI_TOKEN"] = token
     if camera_url:
