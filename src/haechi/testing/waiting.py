@@ -6,7 +6,7 @@ from typing import Any
 
 
 async def eventually(
-    true: Callable[[], Any] | Callable[[], Awaitable[Any]], timeout_s: float = 10.0
+    true: Callable[[], Any] | Callable[[], Awaitable[Any]], timeout_s: float = 60.0
 ) -> Any:
     """Until `true()` is; returns what it gave. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
