@@ -63,7 +63,7 @@ def make_engine(db, tmp_path, *definitions):
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -304,7 +304,7 @@ async def test_a_log_that_cannot_be_written_holds_nothing_up(db, tmp_path):
     steps = Steps()
     engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a")]))
     started = await engine.start("k", "s", {}, requested_by="kim")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await engine.wait(started.id)).state == State.SUCCEEDED
     assert (await engine.start("k", "s", {}, requested_by="kim")).subject == "s"
     await engine.close()
@@ -338,10 +338,77 @@ async def test_asked_twice_to_cancel_it_is_undone_once_and_whole(db, tmp_path):
     await asyncio.wait_for(undoing.wait(), 5)
     await engine.cancel(resumed.id)
     undone.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await engine.wait(resumed.id)).state == State.CANCELLED
     assert calls == ["begun", "ended"]
     assert engine._waiters == {}
     assert await engine.wait(resumed.id)
     assert engine._waiters == {}
+    await engine.close()
+
+
+async def ends_as_a_fault(engine, started):
+    async with asyncio.timeout(60):
+        ended = await engine.wait(started.id)
+    assert ended.state == State.FAILED
+    assert ended.error["code"] == "core.internal"
+    assert (await engine.get(started.id)).state == State.FAILED
+    return ended
+
+
+async def test_a_context_that_cannot_be_saved_ends_it(db, tmp_path):
+    steps = Steps()
+
+    async def spoil(run):
+        steps.calls.append("spoil")
+        run.ctx["no json"] = {1, 2}
+
+    definition = Definition("k", T, [steps.step("a"), Step("spoil", T, spoil), steps.step("b")])
+    engine = make_engine(db, tmp_path, definition)
+    started = await engine.start("k", "s", {}, requested_by="kim")
+    ended = await ends_as_a_fault(engine, started)
+    assert steps.calls == ["a", "spoil", "undo a"]
+    assert "no json" not in ended.ctx
+    assert "no json" not in str(ended.error)
+    _ = await engine.start("k", "s", {}, requested_by="kim")  # the subject is free again
+    await engine.close()
+
+
+async def test_what_fails_after_the_last_step_ends_it_without_undoing(db, tmp_path):
+    steps, seen = Steps(), []
+
+    async def on_end(operation):
+        seen.append(operation.state)
+        raise ValueError("the password is hunter2")
+
+    definition = Definition("k", T, [steps.step("a")], on_end=on_end)
+    engine = make_engine(db, tmp_path, definition)
+    started = await engine.start("k", "s", {}, requested_by="kim")
+    ended = await ends_as_a_fault(engine, started)
+    assert steps.calls == ["a"], "its work is done and stays"
+    assert seen == [State.SUCCEEDED, State.FAILED]
+    assert "hunter2" not in str(ended.error)
+    await engine.close()
+
+
+async def test_a_database_that_fails_for_a_while_ends_it_later(db, tmp_path, monkeypatch):
+    from haechi.core.operations import engine as module
+
+    monkeypatch.setattr(module, "END_AGAIN_S", 0.0)
+    steps = Steps()
+    definition = Definition("k", T, [steps.step("a"), steps.step("b")])
+    engine = make_engine(db, tmp_path, definition)
+    save, failures = store.update, []
+
+    async def update(tx, operation_id, **values):
+        if steps.calls and len(failures) < 5:
+            failures.append(values)
+            raise OSError(28, "No space left on device")
+        await save(tx, operation_id, **values)
+
+    monkeypatch.setattr(store, "update", update)
+    started = await engine.start("k", "s", {}, requested_by="kim")
+    await ends_as_a_fault(engine, started)
+    assert len(failures) == 5
+    assert steps.calls == ["a", "undo a"]
     await engine.close()

@@ -1,7 +1,6 @@
 """Runs operations: woken by events, no polling; see the package docstring for the promises."""
 
 import asyncio
-import contextlib
 import logging
 from dataclasses import replace
 from datetime import timedelta
@@ -11,14 +10,12 @@ from typing import Any, Final
 from haechi import __version__
 from haechi.core import ids
 from haechi.core.bus import Bus
-from haechi.core.clock import Clock, to_text
+from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.operations import store
-from haechi.core.operations.logfile import LogFile
 from haechi.core.operations.model import (
     CrashedRepeatedly,
     Definition,
-    InternalFault,
     NotCancellable,
     Operation,
     Permanent,
@@ -28,6 +25,7 @@ from haechi.core.operations.model import (
     Temporary,
     UnknownKind,
 )
+from haechi.core.operations.running import Running, fault_of, summary
 from haechi.core.pages import DEFAULT_LIMIT, Page
 from haechi.core.tasks import Tasks
 from haechi.errors import AppError, DiskFull
@@ -35,6 +33,8 @@ from haechi.errors import AppError, DiskFull
 log = logging.getLogger(__name__)
 
 ATTEMPT_LIMIT: Final = 5
+END_AGAIN_S: Final = 2.0
+"""Pause before the end of an operation is saved again where the control DB refused it."""
 _FLUSH_S: Final = 0.2
 _ENOSPC: Final = 28
 
@@ -51,7 +51,7 @@ class Operations:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._tasks = Tasks("operations")
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._live: dict[str, _Running] = {}
+        self._live: dict[str, Running] = {}
         self._waiters: dict[str, list[asyncio.Future[Operation]]] = {}
         self._closing = False
 
@@ -211,17 +211,25 @@ class Operations:
             # Kept as it is: a newer release that knows the kind will finish it.
             log.error("operation %s: unknown kind %s", operation.id, operation.kind)
             return
-        run = _Running(self, operation)
+        run = Running(self._db, self._bus, self._clock, self.log_path(operation.id), operation)
         run.cancel_asked = operation.state == State.CANCELLING
         self._live[operation.id] = run
         try:
-            async with self._slots[operation.kind]:
+            await self._run_to_its_end(definition, run)
+        except Exception as error:  # noqa: BLE001 - it must end, or it holds its subject for ever
+            await self._end_as_fault(definition, run, error)
+        finally:
+            await run.file.flush()
+            self._live.pop(operation.id, None)
+
+    async def _run_to_its_end(self, definition: Definition, run: Running) -> None:
+        try:
+            async with self._slots[run.kind]:
                 if not run.cancel_asked:
                     await self._begin(run)
                 error = await self._perform(definition, run)
                 state = State.SUCCEEDED
                 if error is not None or run.cancel_asked:
-                    run.undoing = True
                     await self._undo(definition, run)
                     state = State.CANCELLED if run.cancel_asked else State.FAILED
                 await self._finish(definition, run, state, error)
@@ -229,18 +237,34 @@ class Operations:
             # Cancelled while queued for a slot or between steps by `cancel()`; at shutdown the
             # row stays active and is resumed.
             if not self._closing and run.cancel_asked:
-                run.undoing = True
                 await self._undo(definition, run)
                 await self._finish(definition, run, State.CANCELLED, None)
             else:
                 if self._closing:
                     await self._uncount(run)
                 raise
-        finally:
-            await run.file.flush()
-            self._live.pop(operation.id, None)
 
-    async def _begin(self, run: "_Running") -> None:
+    async def _end_as_fault(self, definition: Definition, run: Running, error: Exception) -> None:
+        """What went wrong outside the steps is a bug or a control DB that cannot be written: what
+        was begun is undone, and the end is saved as soon as it can be.
+        """
+        fault = fault_of(run, error)
+        finished = len(run.operation.done) == len(definition.steps)
+        if not run.undoing and not finished:
+            await self._undo(definition, run)
+        run.undoing = True
+        while True:
+            try:
+                async with self._db.read() as tx:
+                    run.ctx = (await store.get(tx, run.id)).ctx  # the last that could be saved
+                await self._finish(definition, run, State.FAILED, fault, held_by_end=False)
+            except Exception:
+                log.exception("operation %s: its end could not be saved", run.id)
+                await self._clock.sleep(END_AGAIN_S)
+            else:
+                return
+
+    async def _begin(self, run: Running) -> None:
         now = self._clock.now()
         run.begun = True
         run.operation = replace(
@@ -259,13 +283,13 @@ class Operations:
             )
         self._announce(run.operation)
 
-    async def _uncount(self, run: "_Running") -> None:
+    async def _uncount(self, run: Running) -> None:
         """An orderly end is not the operation's doing: only crashes count against it."""
         if run.begun:
             async with self._db.write() as tx:
                 await store.update(tx, run.id, attempts=run.operation.attempts - 1)
 
-    async def _perform(self, definition: Definition, run: "_Running") -> AppError | None:
+    async def _perform(self, definition: Definition, run: Running) -> AppError | None:
         """Run the steps that are not done; returns the error that stopped them, if any."""
         finished = {definition.renamed.get(name, name) for name in run.operation.done}
         if run.operation.attempts > ATTEMPT_LIMIT:
@@ -296,7 +320,7 @@ class Operations:
             await run.save()
         return None
 
-    async def _do(self, step: Step, run: "_Running") -> None:
+    async def _do(self, step: Step, run: Running) -> None:
         """One step with its time limit and retries; only AppError (or cancellation) leaves."""
         for attempt in range(step.temporary_limit + 1):
             try:
@@ -317,11 +341,12 @@ class Operations:
             except OSError as error:
                 if error.errno == _ENOSPC:
                     raise DiskFull(where=str(error.filename or "")) from error
-                raise _fault(run, error) from error
+                raise fault_of(run, error) from error
             except Exception as error:
-                raise _fault(run, error) from error
+                raise fault_of(run, error) from error
 
-    async def _undo(self, definition: Definition, run: "_Running") -> None:
+    async def _undo(self, definition: Definition, run: Running) -> None:
+        run.undoing = True
         touched = {definition.renamed.get(name, name) for name in run.operation.done}
         touched |= {run.operation.step or ""}
         for step in reversed(definition.steps):
@@ -336,11 +361,17 @@ class Operations:
             except Exception as error:
                 log.warning("operation %s: undo of %s failed", run.id, step.name, exc_info=error)
                 run.log(f"!! undo {step.name}: {type(error).__name__}")
-        await run.save()
 
     async def _finish(
-        self, definition: Definition, run: "_Running", state: State, error: AppError | None
+        self,
+        definition: Definition,
+        run: Running,
+        state: State,
+        error: AppError | None,
+        *,
+        held_by_end: bool = True,
     ) -> None:
+        """`held_by_end`: where `on_end` fails, so does this."""
         run.operation = replace(
             run.operation,
             state=state,
@@ -353,7 +384,12 @@ class Operations:
         run.log(f"== {state}")
         await run.file.flush()
         if definition.on_end is not None:
-            await definition.on_end(run.operation)
+            try:
+                await definition.on_end(run.operation)
+            except Exception:
+                if held_by_end:
+                    raise
+                log.exception("operation %s: on_end failed", run.id)
         async with self._db.write() as tx:
             await store.update(
                 tx,
@@ -387,64 +423,3 @@ class Operations:
                             progress_text=run.progress_text,
                         )
                     )
-
-
-class _Running:
-    """The `Run` that steps see."""
-
-    def __init__(self, engine: Operations, operation: Operation) -> None:
-        self._engine = engine
-        self.operation = operation
-        self.ctx: dict[str, Any] = dict(operation.ctx)
-        self.id = operation.id
-        self.kind = operation.kind
-        self.subject = operation.subject
-        self.cancel_asked = False
-        self.undoing = False
-        self.begun = False
-        """It has had its turn in this process."""
-        self.progress_ratio = operation.progress_ratio
-        self.progress_text = operation.progress_text
-        self.progress_changed = False
-        self.file = LogFile(engine.log_path(operation.id), engine._clock)  # noqa: SLF001 - same module
-
-    def log(self, line: str) -> None:
-        for part in line.splitlines() or [""]:
-            text = self.file.append(part)
-            if text is not None:
-                self._engine._bus.publish(f"log:{self.id}", text)  # noqa: SLF001 - same module
-
-    def progress(self, ratio: float | None, text: str = "") -> None:
-        self.progress_ratio = ratio if ratio is None else min(max(ratio, 0.0), 1.0)
-        self.progress_text = text[:200]
-        self.progress_changed = True
-
-    async def save(self) -> None:
-        async with self._engine._db.write() as tx:  # noqa: SLF001 - same module
-            await store.update(
-                tx, self.id, step=self.operation.step, done=self.operation.done, ctx=self.ctx
-            )
-
-
-def summary(operation: Operation) -> dict[str, Any]:
-    """The message on the `operations` topic: no ctx, which may be large."""
-    return {
-        "id": operation.id,
-        "kind": operation.kind,
-        "subject": operation.subject,
-        "state": operation.state.value,
-        "step": operation.step,
-        "progress_ratio": operation.progress_ratio,
-        "progress_text": operation.progress_text,
-        "error": operation.error,
-        "created_at": to_text(operation.created_at),
-        "ended_at": to_text(operation.ended_at) if operation.ended_at else None,
-    }
-
-
-def _fault(run: _Running, error: BaseException) -> InternalFault:
-    fault_id = ids.new_id("request")
-    log.error("operation %s: fault %s", run.id, fault_id, exc_info=error)
-    with contextlib.suppress(OSError):
-        run.log(f"!! internal error, id {fault_id}")
-    return InternalFault(fault_id=fault_id)
