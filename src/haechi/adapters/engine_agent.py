@@ -50,6 +50,10 @@ class AgentEngine:
     def __init__(self, agents: Commander) -> None:
         self._agents = agents
 
+    async def name_of(self, device_id: str) -> str:
+        del device_id
+        return self.name
+
     async def info(self, device_id: str) -> EngineInfo:
         found: EngineInfo = await self._agents.command(
             device_id, commands.ENGINE_INFO, commands.AskEngine()

@@ -1,6 +1,6 @@
 """What the AIs and devices say: results, samples, stills and the figures for Prometheus."""
 
-from haechi.app.deploying import Deploying
+from haechi.app.scheduling import Scheduling
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.secrets import Keyring
@@ -16,7 +16,7 @@ from haechi.domains.video.agent_stills import AgentStills
 from haechi.settings import Loaded
 
 
-class Observing(Deploying):
+class Observing(Scheduling):
     def __init__(
         self, loaded: Loaded, *, clock: Clock, db: Database, keyring: Keyring, server_id: str
     ) -> None:
@@ -35,6 +35,7 @@ class Observing(Deploying):
             stamps=self.agents.stamp,
             only_camera=self.assignments.only_camera,
             authority=self.assignments.authoritative,
+            heard=self.deployments.heard_results,
             retention_days=s.results.retention_days,
         )
         self.agents.on_results(self.results.ingest_from_agent)

@@ -5,11 +5,22 @@ from it after a reboot without the server. Parts that the agent of a later relea
 as new optional fields.
 """
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from haechi.protocol.assignments import Assignment, Stream
+from haechi.protocol.bounds import Id, Name, Number, Sentence
+
+MAX_CONTAINERS: Final = 1024
+MAX_ASSIGNMENTS: Final = 4096
+MAX_STREAMS: Final = 1024
+MAX_ADDRESSES: Final = 256
+
+NODE_AGENT_ADDRESS: Final = "169.254.84.30"
+"""Where pods of a cluster's node reach the agent of that node: on every node the same link-local
+address, so that it stays when the node's own address changes."""
+NODE_AGENT_URL: Final = f"http://{NODE_AGENT_ADDRESS}:8430"
 
 RestartPolicy = Literal["always", "on-failure", "no"]
 
@@ -95,6 +106,9 @@ class DesiredState(Struct, omit_defaults=True):
     peers: list[Peer] = []
     policies: list[dict[str, str]] = []
     redirects: list[Redirect] = []
+    workloads: list[ContainerSpec] = []
+    """AIs on this device that another engine runs (pods): the agent serves them – results, cameras,
+    samples – and starts or stops none of them."""
     stopping: list[str] = []
     """Deployments whose containers must go: kept apart so that nothing is removed by omission."""
 
@@ -107,50 +121,50 @@ ContainerState = Literal[
 class ContainerStatus(Struct, omit_defaults=True):
     """What the agent sees of one container."""
 
-    deployment_id: str
+    deployment_id: Id
     state: ContainerState
-    container_id: str = ""
-    image: str = ""
-    started_ms: int | None = None
-    ready_ms: int | None = None
+    container_id: Name = ""
+    image: Sentence = ""
+    started_ms: Number | None = None
+    ready_ms: Number | None = None
     """When the AI said `ready()`."""
-    first_result_ms: int | None = None
-    last_result_ms: int | None = None
-    results: int = 0
-    restarts: int = 0
-    exit_code: int | None = None
+    first_result_ms: Number | None = None
+    last_result_ms: Number | None = None
+    results: Number = 0
+    restarts: Number = 0
+    exit_code: Number | None = None
     oom_killed: bool = False
-    error: str = ""
+    error: Sentence = ""
 
 
 class StreamStatus(Struct, omit_defaults=True):
     """What media sees of one camera."""
 
-    camera_id: str
+    camera_id: Id
     online: bool
-    error: str = ""
+    error: Name = ""
     """`` | unreachable | wrong_password | not_found | no_video"""
-    detail: str = ""
-    codec: str = ""
-    width: int | None = None
-    height: int | None = None
+    detail: Sentence = ""
+    codec: Name = ""
+    width: Number | None = None
+    height: Number | None = None
     fps: float | None = None
 
 
 class MediaStatus(Struct, omit_defaults=True):
     running: bool = False
-    backend: str = ""
-    rtsp_port: int | None = None
-    streams: list[StreamStatus] = []
+    backend: Name = ""
+    rtsp_port: Number | None = None
+    streams: Annotated[list[StreamStatus], Meta(max_length=MAX_STREAMS)] = []
 
 
 class ObservedState(Struct, omit_defaults=True):
     """The agent's report (`state` frame): whole, sent on change and at reconnect."""
 
-    revision: int
+    revision: Number
     """The desired revision it has applied."""
-    deployments: list[ContainerStatus] = []
-    assignments: list[str] = []
+    deployments: Annotated[list[ContainerStatus], Meta(max_length=MAX_CONTAINERS)] = []
+    assignments: Annotated[list[Id], Meta(max_length=MAX_ASSIGNMENTS)] = []
     """Ids handed to AIs."""
     media: MediaStatus = field(default_factory=MediaStatus)
-    addresses: list[str] = []
+    addresses: Annotated[list[Name], Meta(max_length=MAX_ADDRESSES)] = []

@@ -79,6 +79,10 @@ class FakeEngine:
             self.held.set()
             await gate.wait()
 
+    async def name_of(self, device_id: str) -> str:
+        del device_id
+        return self.name
+
     async def info(self, device_id: str) -> EngineInfo:
         await self._stage("info", device_id)
         default = EngineInfo(

@@ -40,6 +40,7 @@ PACE = Pace(
     link_s=1.0,
     applied_s=0.2,
     first_result_s=0.3,
+    keep_s=0.1,
 )
 
 

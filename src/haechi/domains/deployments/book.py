@@ -13,6 +13,7 @@ from haechi.core.pages import DEFAULT_LIMIT, Page
 from haechi.domains.deployments import store
 from haechi.domains.deployments.context import TAIL_LINES, Context, render_line
 from haechi.domains.deployments.model import (
+    KEPT_BY_AGENT,
     Deployment,
     DeploymentNotFound,
     DeploymentState,
@@ -146,6 +147,8 @@ class Book:
         return replace(one, observed=self._observed(one))
 
     def _observed(self, one: Deployment) -> ContainerStatus | None:
+        if one.engine != KEPT_BY_AGENT:
+            return self._c.heard.observed(one.id)
         state = self._c.devices.observed(one.device_id)
         for status in state.deployments if state else ():
             if status.deployment_id == one.id:

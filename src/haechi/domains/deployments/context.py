@@ -16,10 +16,12 @@ from haechi.core.operations import Temporary
 from haechi.core.secrets import Keyring, Secret
 from haechi.domains.deployments import store
 from haechi.domains.deployments.assignments import Assignments
-from haechi.domains.deployments.model import Deployment, DeploymentState
+from haechi.domains.deployments.heard import Heard
+from haechi.domains.deployments.model import KEPT_BY_AGENT, Deployment, DeploymentState
 from haechi.domains.deployments.ports import Devices, Engine, Images, Places, Tokens, Versions
 from haechi.errors import AppError, Unavailable
 from haechi.protocol.commands import LogLine
+from haechi.protocol.desired import ContainerStatus
 
 TAIL_LINES: Final = 200
 SHOWN_LINES: Final = 20
@@ -41,6 +43,8 @@ class Pace:
     """For the new AI's first result before the old one's cameras are taken away."""
     fresh_s: float = 5.0
     """An old AI without a result for longer is not waited for."""
+    keep_s: float = 5.0
+    """How often engines that no agent keeps are looked at."""
 
 
 @dataclass
@@ -59,6 +63,7 @@ class Context:
     server_url: Callable[[], str]
     log_dir: Path
     pace: Pace = field(default_factory=Pace)
+    heard: Heard = field(default_factory=Heard)
 
     def announce(self, deployments: Iterable[Deployment], state: DeploymentState) -> None:
         """After commit: devices and screens are told."""
@@ -108,6 +113,17 @@ class Context:
         row.token = self.keyring.encrypt(secret, f"{row.id}:token")
         await tx.flush()
         return secret
+
+    async def status(
+        self, device_id: str, deployment_ids: Sequence[str], *, engine: str
+    ) -> list[ContainerStatus]:
+        """The engine's word, with what is known of the AI itself where the engine cannot know."""
+        statuses = await self.engine.status(device_id, deployment_ids)
+        if engine == KEPT_BY_AGENT:
+            return statuses
+        state = self.devices.observed(device_id)
+        told = {one.deployment_id: one for one in (state.deployments if state else ())}
+        return [self.heard.complete(one, told.get(one.deployment_id)) for one in statuses]
 
     def log_path(self, deployment_id: str) -> Path:
         return self.log_dir / f"{deployment_id}.log"

@@ -6,7 +6,7 @@ from typing import Any, Final
 from haechi.core.tasks import Tasks
 from haechi.domains.deployments import store
 from haechi.domains.deployments.context import Context
-from haechi.domains.deployments.model import DeploymentState
+from haechi.domains.deployments.model import KEPT_BY_AGENT, DeploymentState
 from haechi.domains.deployments.replace import Replace
 from haechi.domains.deployments.sections import Sections
 from haechi.errors import NotFound
@@ -91,13 +91,15 @@ class Follow:
                 one
                 for one in await store.deployments(tx, there)
                 if one.state == DeploymentState.GONE
+                and one.engine == KEPT_BY_AGENT
                 and one.device_id == device_id
                 and one.ended_at is not None
                 and self._c.clock.now() - one.ended_at > STRAY
             ]
         if strays:
             await self._c.set_state(strays, DeploymentState.STOPPING)
-        gone = [one for one in going if one.id not in there]
+        mine = [one for one in going if one.engine == KEPT_BY_AGENT]
+        gone = [one for one in mine if one.id not in there]
         if gone and revision >= await self._c.devices.push(device_id):
             await self._c.set_state(gone, DeploymentState.GONE)
 

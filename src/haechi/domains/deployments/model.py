@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from haechi.errors import Conflict, Forbidden, Invalid, NotFound, Text, Unavailable, Upstream
 from haechi.protocol.assignments import Mode, Stream
@@ -15,6 +15,9 @@ CameraNeed = Literal["none", "one", "many"]
 ReadyBy = Literal["sdk", "result", "uptime"]
 Allowance = Literal["internet", "privileged"]
 Outcome = Literal["", "failed", "replaced", "removed"]
+KEPT_BY_AGENT: Final = "docker-agent"
+"""The engine whose containers the device's agent keeps running by its desired state; those of every
+other engine are kept by the server (keeping.py)."""
 
 
 class DeploymentState(StrEnum):

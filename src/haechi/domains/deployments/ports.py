@@ -36,6 +36,10 @@ class Engine(Protocol):
 
     name: str
 
+    async def name_of(self, device_id: str) -> str:
+        """Of the engine that the device's next deployment goes to: where one face stands for
+        several, the device's own; else `name`."""
+
     async def info(self, device_id: str) -> EngineInfo: ...
 
     async def has_image(self, device_id: str, image: str) -> bool: ...

@@ -86,6 +86,7 @@ class Prepare:
         if "units" not in ctx:
             await self._decide(run)
             await run.save()
+        ctx.setdefault("engine", await c.engine.name_of(ctx["device_id"]))
         async with c.db.write() as tx:
             for unit in ctx["units"]:
                 await store.add_deployment(tx, await self._row(run, unit))
@@ -173,7 +174,7 @@ class Prepare:
             version_id=version.id,
             version=version.version,
             device_id=ctx["device_id"],
-            engine=self._c.engine.name,
+            engine=ctx["engine"],
             image=ctx["image"]["reference"],
             image_digest=ctx["image"]["digest"],
             name=container_name(version.package_name, unit["id"]),

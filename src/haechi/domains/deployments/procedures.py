@@ -1,14 +1,14 @@
 """The kinds of operation of this domain, step by step. Step names are saved: never rename one."""
 
-from haechi.core.operations import Definition, Run, Step
+from haechi.core.operations import Definition, Run, Step, Temporary
 from haechi.domains.deployments import store
-from haechi.domains.deployments.context import TAIL_LINES, Context, reaching
+from haechi.domains.deployments.context import TAIL_LINES, Context
 from haechi.domains.deployments.fleet import CHILD_KIND, Fleet
-from haechi.domains.deployments.model import DeploymentState
+from haechi.domains.deployments.model import KEPT_BY_AGENT, DeploymentState
 from haechi.domains.deployments.prepare import Prepare
 from haechi.domains.deployments.replace import Replace
 from haechi.domains.deployments.specs import GRACE_S
-from haechi.errors import Text
+from haechi.errors import Text, Unavailable
 
 
 class Remove:
@@ -37,7 +37,8 @@ class Remove:
         c.announce([one], DeploymentState.STOPPING)
 
     async def remove(self, run: Run) -> None:
-        """A device that is away removes it when it returns: its desired state says so."""
+        """A device that is away removes it when it returns: its desired state says so, or the
+        keeper does it."""
         c = self._c
         async with self._db.read() as tx:
             one = await store.deployment(tx, run.ctx["deployment_id"])
@@ -45,12 +46,19 @@ class Remove:
         if one.state == DeploymentState.GONE:
             run.ctx["result"]["outcome"] = "removed"
             return
-        if not c.devices.is_connected(one.device_id):
+        by_agent = one.engine == KEPT_BY_AGENT
+        if by_agent and not c.devices.is_connected(one.device_id):
             run.ctx["result"]["outcome"] = "pending"
             run.log("the device is not connected; it removes the container when it returns")
             return
-        with reaching(c.pace.retry_s):
+        try:
             removed = await c.engine.remove(one.device_id, one.id, GRACE_S, TAIL_LINES)
+        except Unavailable as error:
+            if by_agent:
+                raise Temporary(c.pace.retry_s, error) from error
+            run.ctx["result"]["outcome"] = "pending"
+            run.log(f"-- {error}; the container is removed when the device can be reached")
+            return
         await c.keep_log(one.id, removed.log_tail)
         await c.set_state([one], DeploymentState.GONE)
         run.ctx["result"]["outcome"] = "removed"

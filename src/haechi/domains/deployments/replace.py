@@ -20,10 +20,12 @@ from haechi.domains.deployments.context import (
     render_line,
 )
 from haechi.domains.deployments.model import (
+    KEPT_BY_AGENT,
     Assignment,
     Deployment,
     DeploymentState,
     NotProven,
+    ReadyBy,
 )
 from haechi.domains.deployments.proof import Proof
 from haechi.domains.deployments.sections import to_wire_assignment
@@ -131,6 +133,10 @@ class Replace:
         for one in new:
             await self._remove_one(run, one, grace_s=1.0)
 
+    async def start_again(self, one: Deployment) -> ContainerStatus:
+        """One that runs by the book and was lost by its engine."""
+        return await self._start_one(one, await self._assignments([one.id]))
+
     async def _start_one(self, one: Deployment, assignments: list[Assignment]) -> ContainerStatus:
         c = self._c
         place = await c.places.device(one.device_id)
@@ -150,7 +156,7 @@ class Replace:
         new = {one.id: one for one in await self._read(_unit_ids(ctx))}
         proofs = {
             one.id: Proof(
-                ready=one.needs.get("ready"),
+                ready=self._heard_by(one),
                 within_s=one.needs.get("within_s") or c.pace.within_s,
                 uptime_s=c.pace.uptime_s,
             )
@@ -177,20 +183,29 @@ class Replace:
         self._note_gap(ctx)
         run.progress(0.9, "")
 
+    def _heard_by(self, one: Deployment) -> ReadyBy | None:
+        """What the package wants to be proven by; `ready()` only where an agent hears it."""
+        wanted: ReadyBy | None = one.needs.get("ready")
+        heard = one.engine == KEPT_BY_AGENT or self._c.devices.is_connected(one.device_id)
+        return None if wanted == "sdk" and not heard else wanted
+
     async def _status(self, run: Run, proofs: dict[str, Proof]) -> list[ContainerStatus]:
         """Ask; while the device is cut off, the time to prove itself stands still."""
         c, ctx = self._c, run.ctx
+        engine = ctx.get("engine", KEPT_BY_AGENT)
         began_s = c.clock.monotonic()
         statuses: list[ContainerStatus] | None = None
         while statuses is None:
             try:
-                statuses = await c.engine.status(ctx["device_id"], list(proofs))
+                statuses = await c.status(ctx["device_id"], list(proofs), engine=engine)
             except Unavailable as error:
                 lost_s = c.clock.monotonic() - began_s
                 if lost_s > c.pace.link_s:
                     raise Permanent(error) from error
                 run.log(f"-- {error}; waiting for the device")
-                if await c.devices.wait_connected(ctx["device_id"], c.pace.link_s - lost_s):
+                if engine != KEPT_BY_AGENT or await c.devices.wait_connected(
+                    ctx["device_id"], c.pace.link_s - lost_s
+                ):
                     await asyncio.sleep(c.pace.poll_s)
         lost_s = c.clock.monotonic() - began_s
         for proof in proofs.values():

@@ -6,7 +6,12 @@ from haechi.core.clock import to_text
 from haechi.core.db import Database
 from haechi.domains.deployments import store
 from haechi.domains.deployments.context import Context
-from haechi.domains.deployments.model import Assignment, DeploymentState
+from haechi.domains.deployments.model import (
+    KEPT_BY_AGENT,
+    Assignment,
+    Deployment,
+    DeploymentState,
+)
 from haechi.domains.deployments.specs import container_spec
 from haechi.errors import NotFound
 from haechi.protocol import assignments as wire
@@ -41,6 +46,7 @@ class Sections:
         devices = self._c.devices
         devices.register_section("deployments", self.deployments)
         devices.register_section("stopping", self.stopping)
+        devices.register_section("workloads", self.workloads)
         devices.register_section("assignments", self.assignments)
         devices.register_section("cameras", self.cameras)
         devices.register_section("exports", self.exports)
@@ -53,16 +59,29 @@ class Sections:
     async def deployments(self, device_id: str) -> list[ContainerSpec]:
         async with self._db.read() as tx:
             running = await store.on_device(tx, device_id, states=[DeploymentState.RUNNING])
-        kept = [one for one in running if one.desired == "running"]
-        if not kept:
+        return await self._specs(
+            device_id,
+            [one for one in running if one.desired == "running" and one.engine == KEPT_BY_AGENT],
+        )
+
+    async def workloads(self, device_id: str) -> list[ContainerSpec]:
+        """AIs that another engine runs on this device, from before they are proven."""
+        async with self._db.read() as tx:
+            live = await store.on_device(
+                tx, device_id, states=[DeploymentState.STARTING, DeploymentState.RUNNING]
+            )
+        return await self._specs(device_id, [one for one in live if one.engine != KEPT_BY_AGENT])
+
+    async def _specs(self, device_id: str, found: list[Deployment]) -> list[ContainerSpec]:
+        if not found:
             return []
         place = await self._c.places.device(device_id)
-        return [container_spec(one, place, self._c.server_url()) for one in kept]
+        return [container_spec(one, place, self._c.server_url()) for one in found]
 
     async def stopping(self, device_id: str) -> list[str]:
         async with self._db.read() as tx:
             going = await store.on_device(tx, device_id, states=[DeploymentState.STOPPING])
-        return [one.id for one in going]
+        return [one.id for one in going if one.engine == KEPT_BY_AGENT]
 
     async def assignments(self, device_id: str) -> list[wire.Assignment]:
         async with self._db.read() as tx:

@@ -14,6 +14,7 @@ from haechi.domains.deployments.book import Book
 from haechi.domains.deployments.context import Context
 from haechi.domains.deployments.fleet import Fleet, subject_of
 from haechi.domains.deployments.follow import Follow
+from haechi.domains.deployments.keeping import Keeper
 from haechi.domains.deployments.model import (
     DeploymentState,
     NotAgreed,
@@ -42,16 +43,23 @@ class Deployments:
         sections.register()
         replacing = Replace(context)
         self._follow = Follow(context, replacing, sections)
+        self.keeper = Keeper(context, replacing)
         for definition in definitions(Prepare(context), replacing, Remove(context), self._fleet):
             operations.register(definition)
 
     async def start(self) -> None:
         """After the agents domain knows its sections, before operations are resumed."""
         await self.assignments.start()
+        self.keeper.start()
 
     async def close(self) -> None:
+        await self.keeper.close()
         await self._follow.close()
         await self.assignments.close()
+
+    def heard_results(self, deployment_id: str, count: int, now_ms: int) -> None:
+        """Results of it came straight to the server and are stored."""
+        self._c.heard.results(deployment_id, count, now_ms)
 
     @property
     def is_comparing(self) -> bool:

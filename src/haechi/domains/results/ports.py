@@ -33,3 +33,6 @@ OnlyCamera = Callable[[str], str | None]
 Authority = Callable[[str, str, int | None, str, int], bool]
 """`(camera_id, package_id, epoch, device_id, captured_ms)`: does a result made under this epoch at
 this time count, or has the camera been another device's since?"""
+
+Heard = Callable[[str, int, int], None]
+"""`(deployment_id, rows, now_ms)`: what a deployment gave without an agent, once it is stored."""

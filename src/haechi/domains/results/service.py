@@ -15,7 +15,7 @@ from haechi.core.tasks import Tasks
 from haechi.core.telemetry import Telemetry
 from haechi.domains.results import queries, rows
 from haechi.domains.results.model import BadPeriod, Bucket, Filter, Outcome, Source, StoredResult
-from haechi.domains.results.ports import Authority, OnlyCamera, Sources, Stamps
+from haechi.domains.results.ports import Authority, Heard, OnlyCamera, Sources, Stamps
 from haechi.domains.results.schema import ARRIVAL, LAST_MS, NOT_AUTHORITATIVE, UNCERTAIN
 from haechi.domains.results.store import AgentBatch, AgentStored, NewRow, ResultStore
 from haechi.errors import BadRequest
@@ -50,6 +50,7 @@ class Results:
         stamps: Stamps,
         only_camera: OnlyCamera = lambda _deployment_id: None,
         authority: Authority = lambda *_: True,
+        heard: Heard = lambda *_: None,
         retention_days: float = 30,
     ) -> None:
         self._telemetry = telemetry
@@ -59,6 +60,7 @@ class Results:
         self._stamps = stamps
         self._only_camera = only_camera
         self._authority = authority
+        self._heard = heard
         self._retention_ms = round(retention_days * 86_400_000)
         self._store = ResultStore()
         telemetry.on_rollback(self._store.forget)
@@ -97,6 +99,8 @@ class Results:
             self._store.insert, new, rows=len(new), size_bytes=_QUEUED_PER_BYTE * len(body)
         )
         accepted = self._after_commit(new, ids, now_ms)
+        if accepted and source.deployment_id:
+            self._heard(source.deployment_id, accepted, now_ms)
         return Outcome(accepted, len(new) - accepted, refused)
 
     async def ingest(self, given: list[Result], by: Principal) -> Outcome:
