@@ -23,7 +23,7 @@ def machine_id() -> str:
     for path in ("/host/machine-id", "/etc/machine-id", "/var/lib/dbus/machine-id"):
         text = _text(Path(path))
         if text:
-            return text
+            return text[:64]
     return ""
 
 
@@ -44,12 +44,12 @@ def oci_platform() -> str:
 def os_name() -> str:
     for line in (_text(Path("/etc/os-release")) or "").splitlines():
         if line.startswith("PRETTY_NAME="):
-            return line.partition("=")[2].strip('"')
+            return line.partition("=")[2].strip('"')[:255]
     return platform.system()
 
 
 def host_name() -> str:
-    return socket.gethostname()
+    return socket.gethostname()[:255]
 
 
 def address_towards(host: str, port: int) -> list[str]:

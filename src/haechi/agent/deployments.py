@@ -17,6 +17,7 @@ from msgspec import Struct
 from haechi.agent import boot
 from haechi.agent.home import Home, read_json, remove_file, write_json
 from haechi.protocol.assignments import Assignment
+from haechi.protocol.bounds import cut
 from haechi.protocol.desired import ContainerSpec, ContainerState, ContainerStatus
 
 
@@ -74,7 +75,7 @@ class Deployment:
             deployment_id=self.id,
             state=self.state,
             container_id=self.container_id,
-            image=self.image or self.kept.spec.image,
+            image=cut(self.image or self.kept.spec.image),
             started_ms=self.started_ms,
             ready_ms=self.ready_ms,
             first_result_ms=self.first_result_ms,
@@ -83,7 +84,7 @@ class Deployment:
             restarts=self.restarts + self.remade,
             exit_code=self.exit_code,
             oom_killed=self.oom_killed,
-            error=self.error,
+            error=cut(self.error),
         )
 
     def frame_lag_ms(self, now_ms: int) -> float | None:

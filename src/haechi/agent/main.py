@@ -38,6 +38,7 @@ from haechi.agent.samples_feed import SamplesFeed
 from haechi.core.tasks import Tasks
 from haechi.errors import AppError
 from haechi.protocol.assignments import Assignment
+from haechi.protocol.bounds import cut
 from haechi.protocol.desired import DesiredState, ObservedState
 from haechi.protocol.frames import PROTOCOL, Capacity, Hello, Log
 
@@ -117,7 +118,7 @@ class Agent:
             on_assignments=self._assignments_changed,
             cores=self.sampler.cores,
             memory_bytes=self.sampler.memory_bytes,
-            gpu=self.gpu.name,
+            gpu=self.gpu.name[:255],
             memory_available=self._memory_available,
             docker_config=Path(options.docker_config),
             hosts_file=Path(options.hosts_file),
@@ -340,7 +341,7 @@ class Agent:
         if self.options.docker_socket:
             with contextlib.suppress(AppError):
                 version = await self.engine.version()
-                engine = f"docker {version.get('Version', '')}"
+                engine = f"docker {version.get('Version', '')}"[:255]
         return Capacity(
             cpu_cores=self.sampler.cores,
             memory_bytes=self.sampler.memory_bytes,
@@ -348,7 +349,7 @@ class Agent:
             platform=boot.oci_platform(),
             os=boot.os_name(),
             engine=engine,
-            gpu=self.gpu.name,
+            gpu=self.gpu.name[:255],
         )
 
 
@@ -361,7 +362,7 @@ class _LinkLog(logging.Handler):
         self._recent: deque[str] = deque(maxlen=5)
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = record.getMessage()[:1000]
+        line = cut(record.getMessage())
         if line in self._recent:
             return
         self._recent.append(line)

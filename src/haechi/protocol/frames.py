@@ -4,13 +4,14 @@ A server accepts the current protocol version and the one before it; unknown fie
 unknown frame types answered with silence, so that either side may be newer.
 """
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from haechi.protocol.desired import DesiredState, ObservedState
-from haechi.protocol.results import AgentResult
+from haechi.protocol.bounds import Id, Name, Number, Sentence
+from haechi.protocol.desired import MAX_ADDRESSES, DesiredState, ObservedState
+from haechi.protocol.results import MAX_BATCH, AgentResult
 from haechi.protocol.samples import Sample
 
 PROTOCOL: Final = 1
@@ -18,43 +19,44 @@ ACCEPTED: Final = (PROTOCOL, PROTOCOL - 1)
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 PING_S: Final = 1.0
 MISSED_PINGS: Final = 3
+MAX_SAMPLES: Final = 10_000
 
 
 class Capacity(Struct, omit_defaults=True):
     """What the device is: its own limits, not those of a bigger machine around it."""
 
     cpu_cores: float
-    memory_bytes: int
-    disk_bytes: int
-    platform: str
+    memory_bytes: Number
+    disk_bytes: Number
+    platform: Name
     """OCI platform, e.g. `linux/amd64`."""
-    os: str = ""
-    engine: str = ""
+    os: Name = ""
+    engine: Name = ""
     """`docker 20.10.24`, empty where no engine answers."""
-    gpu: str = ""
+    gpu: Name = ""
 
 
 # --- agent → server
 
 
 class Hello(Struct, tag_field="t", tag="hello", omit_defaults=True):
-    protocol: int
-    agent_version: str
-    device_id: str
-    boot_id: str
-    wall_ms: int
-    monotonic_ms: int
-    queue_id: str
+    protocol: Number
+    agent_version: Name
+    device_id: Id
+    boot_id: Id
+    wall_ms: Number
+    monotonic_ms: Number
+    queue_id: Id
     """Identity of the agent's queue file: a fresh file starts its sequence anew."""
-    machine_id: str = ""
-    host_name: str = ""
+    machine_id: Id = ""
+    host_name: Name = ""
     capacity: Capacity | None = None
-    desired_revision: int = 0
-    addresses: list[str] = []
+    desired_revision: Number = 0
+    addresses: Annotated[list[Name], Meta(max_length=MAX_ADDRESSES)] = []
 
 
 class Samples(Struct, tag_field="t", tag="samples"):
-    rows: list[Sample]
+    rows: Annotated[list[Sample], Meta(max_length=MAX_SAMPLES)]
     backfill: bool = False
 
 
@@ -62,10 +64,10 @@ class Results(Struct, tag_field="t", tag="results", omit_defaults=True):
     """`rows[i]` has queue number `from_seq + i`; numbers rise without gaps within `queue_id`
     except where `lost` says how many rows before `from_seq` the size limit took."""
 
-    queue_id: str
-    from_seq: int
-    rows: list[AgentResult]
-    lost: int = 0
+    queue_id: Id
+    from_seq: Number
+    rows: Annotated[list[AgentResult], Meta(max_length=MAX_BATCH)]
+    lost: Number = 0
 
 
 class State(Struct, tag_field="t", tag="state"):
@@ -76,7 +78,7 @@ class Done(Struct, tag_field="t", tag="done", omit_defaults=True):
     """Answer to a command. `error` is `{code, data}` of an AppError; the last frame of a stream
     of `chunk`s as well as the only frame of a plain answer."""
 
-    id: str
+    id: Id
     result: Any = None
     error: dict[str, Any] | None = None
 
@@ -84,20 +86,20 @@ class Done(Struct, tag_field="t", tag="done", omit_defaults=True):
 class Chunk(Struct, tag_field="t", tag="chunk"):
     """A piece of a long answer (log lines, pull progress, a picture)."""
 
-    id: str
+    id: Id
     data: Any
 
 
 class Log(Struct, tag_field="t", tag="log"):
     level: Literal["info", "warning", "error"]
-    at_ms: int
-    line: str
+    at_ms: Number
+    line: Sentence
 
 
 class Pong(Struct, tag_field="t", tag="pong"):
-    id: int
-    wall_ms: int
-    monotonic_ms: int
+    id: Number
+    wall_ms: Number
+    monotonic_ms: Number
 
 
 # --- server → agent
@@ -169,9 +171,9 @@ class EnrolIn(Struct):
 
     token: str
     csr_pem: str
-    machine_id: str
-    host_name: str
-    agent_version: str
+    machine_id: Id
+    host_name: Name
+    agent_version: Name
 
 
 class RenewIn(Struct):

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 from haechi.protocol.assignments import Stream
+from haechi.protocol.bounds import cut
 from haechi.protocol.desired import StreamStatus
 
 SOCKET_NAME: Final = "media.sock"
@@ -102,8 +103,8 @@ def camera_statuses(state: MediaState) -> list[StreamStatus]:
             camera_id=one.camera_id,
             online=one.online,
             error=one.error,
-            detail=one.detail,
-            codec=one.codec,
+            detail=cut(one.detail),
+            codec=one.codec[:255],
             width=one.width,
             height=one.height,
             fps=one.fps,

@@ -6,11 +6,14 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from haechi.protocol.bounds import Id, Number
+
 MAX_BATCH: Final = 1000
 MAX_ATTRIBUTES_BYTES: Final = 4096
 BOX_TOLERANCE: Final = 0.01
 
 ShortText = Annotated[str, Meta(min_length=1, max_length=128)]
+Track = Annotated[str, Meta(max_length=128)] | Annotated[int, Meta(ge=-(2**62), le=2**62)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -22,7 +25,7 @@ class DetectedObject(
     box: tuple[float, float, float, float]
     class_: ShortText
     class_prob: Probability
-    track: str | int | None = None
+    track: Track | None = None
 
 
 class Result(Struct, omit_defaults=True, rename={"class_": "class"}):
@@ -53,11 +56,11 @@ class AgentResult(Struct, omit_defaults=True):
     """
 
     result: Result
-    deployment_id: str
-    received_ms: int
-    monotonic_ms: int
-    boot_id: str
-    captured_ms: int | None = None
+    deployment_id: Id
+    received_ms: Number
+    monotonic_ms: Number
+    boot_id: Id
+    captured_ms: Number | None = None
     """`captured_at` parsed; None where the AI gave none or nonsense (then arrival counts)."""
 
 
