@@ -13,6 +13,7 @@ KINDS: Final = {
     "link": "lnk",
     "group": "grp",
     "cluster": "clu",
+    "backup": "bkp",
     "package": "pkg",
     "version": "ver",
     "build": "bld",
@@ -23,6 +24,8 @@ KINDS: Final = {
     "operation": "op",
     "user": "usr",
     "token": "tok",
+    "schedule": "sch",
+    "schedule_run": "run",
     "audit": "aud",
     "request": "req",
 }
