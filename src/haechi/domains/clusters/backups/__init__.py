@@ -1,0 +1,1 @@
+"""Backups of a cluster: etcd, certificates and configuration; and the ways back from one."""

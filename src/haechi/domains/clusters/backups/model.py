@@ -1,0 +1,118 @@
+"""What a backup is, and what may be wrong with one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
+
+from haechi.errors import Conflict, NotFound, Text, Upstream
+
+Occasion = Literal["asked", "daily", "before_restore"]
+
+ETCD_FILE: Final = "etcd.db"
+"""Inside the archive; all else stands there under its path on the host."""
+SAVED_PATHS: Final = (
+    "etc/kubernetes/pki",
+    "etc/kubernetes/manifests",
+    "etc/kubernetes/admin.conf",
+    "var/lib/kubelet/config.yaml",
+    "var/lib/kubelet/kubeadm-flags.env",
+)
+AUTHORITIES: Final = (
+    "ca.crt",
+    "ca.key",
+    "front-proxy-ca.crt",
+    "front-proxy-ca.key",
+    "sa.key",
+    "sa.pub",
+    "etcd/ca.crt",
+    "etcd/ca.key",
+)
+"""What makes it the same cluster, below `/etc/kubernetes/pki`: every other certificate follows."""
+
+
+class SavedNode(NamedTuple):
+    node_name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """Only whole ones are listed. The file holds the cluster's private keys."""
+
+    id: str
+    cluster_id: str
+    occasion: Occasion
+    size_bytes: int
+    """Of the encrypted file."""
+    sha256: str
+    kubernetes_version: str
+    revision: int
+    """etcd's, at that moment."""
+    total_keys: int
+    device_id: str
+    """The control plane that it was taken from."""
+    control_planes: list[SavedNode]
+    created_by: str
+    created_at: datetime
+
+
+class BackupNotFound(NotFound):
+    code = "clusters.backup_not_found"
+    detail = Text(
+        "클러스터 {cluster_id}에 백업 '{id}'이(가) 없습니다.",
+        "Cluster {cluster_id} has no backup '{id}'.",
+    )
+    remedy = Text(
+        "'haechi cluster backups'로 목록을 확인하세요.", "See the list: `haechi cluster backups`."
+    )
+
+
+class NoBackup(Conflict):
+    code = "clusters.no_backup"
+    detail = Text(
+        "클러스터 {cluster_id}에는 아직 백업이 없습니다.", "Cluster {cluster_id} has no backup yet."
+    )
+    remedy = Text(
+        "'haechi cluster backup'으로 먼저 백업하세요.", "Take one first: `haechi cluster backup`."
+    )
+
+
+class NoLivingControlPlane(Upstream):
+    """`hosts` says of each why not."""
+
+    code = "clusters.no_living_control_plane"
+    detail = Text(
+        "클러스터 {cluster_id}의 제어 노드 중 etcd가 응답하는 것이 없습니다.",
+        "No control plane of cluster {cluster_id} has an etcd that answers.",
+    )
+    remedy = Text(
+        "제어 노드의 전원과 네트워크를 확인하세요. 모두 잃었다면 백업을 새 호스트에 복원하세요: "
+        "haechi cluster restore --onto.",
+        "Check power and network of the control planes. If all are lost, restore a backup onto "
+        "another host: haechi cluster restore --onto.",
+    )
+
+
+class BackupIncomplete(Upstream):
+    code = "clusters.backup_incomplete"
+    detail = Text(
+        "백업 {id}에 '{path}'이(가) 없어 복원할 수 없습니다.",
+        "Backup {id} has no '{path}', so it cannot be restored.",
+    )
+    remedy = Text("다른 백업을 고르세요.", "Choose another backup.")
+
+
+class ControlPlanesAway(Conflict):
+    """`away` names them. A restore changes every control plane, or it would split the cluster."""
+
+    code = "clusters.control_planes_away"
+    detail = Text(
+        "복원하려면 모든 제어 노드에 닿아야 하지만 {away}에 연결할 수 없습니다.",
+        "A restore needs every control plane, but {away} cannot be reached.",
+    )
+    remedy = Text(
+        "그 호스트를 켜거나, 되살릴 수 없으면 클러스터에서 먼저 빼세요. 제어 노드를 모두 잃었다면 "
+        "--onto로 새 호스트를 지정하세요.",
+        "Switch them on, or remove them from the cluster first where they are lost for good. If "
+        "all control planes are lost, name another host with --onto.",
+    )
