@@ -15,7 +15,7 @@ from haechi.core.clock import to_ms, to_text
 from haechi.core.telemetry import Telemetry
 from haechi.domains.results import Results
 from haechi.domains.results.model import BadPeriod, Filter, Source
-from haechi.domains.results.schema import SCHEMA
+from haechi.domains.results.schema import CLASSES_A_DAY, OTHER_CLASS, SCHEMA
 from haechi.protocol.results import AgentResult, DetectedObject, Result
 from haechi.testing.clock import FakeClock
 
@@ -320,3 +320,48 @@ async def test_a_thousand_rows_of_one_moment_are_a_thousand(site):
     rows = [seen() for _ in range(1000)]
     assert (await site.say(*rows)).accepted == 1000
     assert len(await site.found(limit=1000)) == 1000
+
+
+async def names(site) -> set[str]:
+    return await site.telemetry.read(
+        lambda connection: {text for (text,) in connection.execute("SELECT text FROM result_names")}
+    )
+
+
+async def test_names_go_with_the_last_row_that_used_them(site):
+    await site.say(seen("unicorn", camera_id="cam-old", instance="i-old", seq=1))
+    await site.say(seen("person", camera_id="cam-1", instance="i-new", seq=1))
+    await site.clock.advance(20 * 86_400)
+    now = site.clock.now()
+    await site.say(seen("person", at=now, camera_id="cam-1", instance="i-new", seq=2))
+    await site.clock.advance(20 * 86_400)
+    assert await site.results.delete_old() == 2
+    left = await names(site)
+    assert "unicorn" not in left
+    assert "cam-old" not in left
+    assert "dep-1/i-old" not in left
+    assert {"person", "cam-1", "dep-1/i-new"} <= left
+    ranges = await site.telemetry.read(
+        lambda connection: connection.execute("SELECT count(*) FROM result_seen").fetchone()[0]
+    )
+    assert ranges == 1, "what was known of the old instance went with it"
+    again = await site.say(seen("person", at=now, camera_id="cam-1", instance="i-new", seq=2))
+    assert again.repeated == 1
+    [row] = await site.found(class_="person")
+    assert (row.camera_id, row.instance) == ("cam-1", "i-new")
+    await site.say(seen("unicorn", at=site.clock.now()))
+    assert len(await site.found(class_="unicorn")) == 1
+
+
+async def test_an_ai_that_makes_up_classes_fills_no_list(site):
+    rows = [seen(f"c{i}", f"d{i}") for i in range(CLASSES_A_DAY)]
+    assert (await site.say(*rows)).accepted == CLASSES_A_DAY
+    made_up = [text for text in await names(site) if text[0] in "cd" and text[1:].isdigit()]
+    assert len(made_up) == CLASSES_A_DAY
+    others = await site.found(class_=OTHER_CLASS, limit=10_000)
+    assert len(others) == CLASSES_A_DAY // 2
+    last = (await site.found(limit=1, class_=OTHER_CLASS))[0]
+    assert {o.class_ for o in last.objects} == {f"c{CLASSES_A_DAY - 1}", f"d{CLASSES_A_DAY - 1}"}
+    await site.clock.advance(86_400)
+    await site.say(seen("d900", at=site.clock.now()))
+    assert len(await site.found(class_="d900")) == 1, "another day, another chance"

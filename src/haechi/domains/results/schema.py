@@ -20,6 +20,10 @@ SCOPE: Final = "/"
 UNCERTAIN, ARRIVAL, NOT_AUTHORITATIVE = 1, 2, 4
 ANY_CLASS: Final = 0
 """In `result_minutes`: the line that counts every look."""
+OTHER_CLASS: Final = "(other)"
+"""What further classes of an AI count as that has named `CLASSES_A_DAY` of them already."""
+CLASSES_A_DAY: Final = 1_000
+DAY_MS: Final = 86_400_000
 
 SCHEMA: Final = Schema(
     "results",
@@ -91,6 +95,11 @@ SCHEMA: Final = Schema(
             updated_ms INTEGER NOT NULL,
             PRIMARY KEY (device_id, queue_id)
         ) STRICT, WITHOUT ROWID;
+        """,
+        # Names nobody uses any more go with the rows that used them.
+        """
+        ALTER TABLE result_names ADD COLUMN used_day INTEGER NOT NULL DEFAULT 0;
+        UPDATE result_names SET used_day = unixepoch() / 86400;
         """,
     ),
 )

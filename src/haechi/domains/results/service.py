@@ -16,7 +16,7 @@ from haechi.core.telemetry import Telemetry
 from haechi.domains.results import queries, rows
 from haechi.domains.results.model import BadPeriod, Bucket, Filter, Outcome, Source, StoredResult
 from haechi.domains.results.ports import Authority, Heard, OnlyCamera, Sources, Stamps
-from haechi.domains.results.schema import ARRIVAL, LAST_MS, NOT_AUTHORITATIVE, UNCERTAIN
+from haechi.domains.results.schema import ARRIVAL, DAY_MS, LAST_MS, NOT_AUTHORITATIVE, UNCERTAIN
 from haechi.domains.results.store import AgentBatch, AgentStored, NewRow, ResultStore
 from haechi.errors import BadRequest
 from haechi.protocol.results import AgentResult, Result
@@ -301,8 +301,11 @@ class Results:
             count = await self._telemetry.write(_delete, before_ms, rows=0, urgent=True)
             deleted += count
             if count < _RETENTION_ROWS:
-                return deleted
+                break
             await self._clock.sleep(0.02)
+        day = before_ms // DAY_MS
+        _ = await self._telemetry.write(self._store.forget_names, day, rows=0, urgent=True)
+        return deleted
 
     async def _retain_for_ever(self) -> None:
         while True:

@@ -2,18 +2,39 @@
 
 import itertools
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import apsw
 
 from haechi.domains.results.model import Source
-from haechi.domains.results.schema import ANY_CLASS, ID_BITS, LAST_MS, SCOPE
+from haechi.domains.results.schema import (
+    ANY_CLASS,
+    CLASSES_A_DAY,
+    DAY_MS,
+    ID_BITS,
+    LAST_MS,
+    OTHER_CLASS,
+    SCOPE,
+)
 from haechi.domains.results.seen import Seen
 
 _COUNTER_MASK: Final = (1 << ID_BITS) - 1
 _CACHED: Final = 50_000
 _INSERT: Final = "INSERT INTO results VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_NAME: Final = """
+INSERT INTO result_names (text, used_day) VALUES (?, ?)
+ON CONFLICT (text) DO UPDATE SET used_day = max(used_day, excluded.used_day) RETURNING number
+"""
+_FORGET: Final = """
+DELETE FROM result_names AS n WHERE used_day < ?
+ AND number < (SELECT max(number) FROM result_names)  -- numbers are never given again
+ AND NOT EXISTS (SELECT 1 FROM results WHERE camera = n.number)
+ AND NOT EXISTS (SELECT 1 FROM result_classes WHERE class = n.number)
+ AND NOT EXISTS (SELECT 1 FROM result_minutes WHERE camera = n.number)
+RETURNING number
+"""
 _COUNT: Final = """
 INSERT INTO result_minutes VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET results = results + excluded.results, objects = objects + excluded.objects
@@ -66,10 +87,16 @@ class AgentStored(NamedTuple):
 
 
 class ResultStore:
-    """Keeps the numbers of names it has met; `forget` them when a transaction is rolled back."""
+    """Keeps the numbers of names it has met; `forget` them when a transaction is rolled back.
+
+    They are kept for a day at most: a name is marked as used on each day that it is.
+    """
 
     def __init__(self) -> None:
+        self._day = 0
         self._names: dict[str, int] = {}
+        self._new_classes: Counter[int] = Counter()
+        """Source → how many classes of it were new today."""
         self._streams: dict[tuple[Source, str | None, str | None, str | None], Numbers] = {}
         self._seen = Seen()
         self._counter = itertools.count(secrets.randbelow(_COUNTER_MASK))
@@ -77,6 +104,7 @@ class ResultStore:
     def forget(self) -> None:
         self._names.clear()
         self._streams.clear()
+        self._new_classes.clear()
         self._seen.forget()
 
     def insert(
@@ -120,6 +148,9 @@ class ResultStore:
         values: list[tuple[object, ...]] = []
         classes: list[tuple[int, int]] = []
         minutes: dict[tuple[int, int, int, int], list[int]] = {}
+        if rows and rows[0].stored_ms // DAY_MS != self._day:
+            self.forget()
+            self._day = rows[0].stored_ms // DAY_MS
         numbers = self._numbers_of
         new = self._seen.add
         counter, names = self._counter, self._names
@@ -141,12 +172,12 @@ class ResultStore:
             ids.append(row_id)
             class_number = None
             if class_ is not None:
-                class_number = self._number(connection, class_)
+                class_number = names.get(class_) or self._class(connection, source, class_)
                 seen = _and_one(seen, class_)
             counted, minute = camera or 0, captured_ms // 60_000
             objects = 0
             for name, times in seen:
-                class_seen = names.get(name) or self._number(connection, name)
+                class_seen = names.get(name) or self._class(connection, source, name)
                 classes.append((class_seen, row_id))
                 _count(minutes, (counted, minute, source, class_seen), times)
                 objects += times
@@ -171,7 +202,7 @@ class ResultStore:
             )
         if values:
             connection.executemany(_INSERT, values)
-            connection.executemany("INSERT INTO result_classes VALUES (?, ?)", classes)
+            connection.executemany("INSERT OR IGNORE INTO result_classes VALUES (?, ?)", classes)
             connection.executemany(_COUNT, [(*key, *counts) for key, counts in minutes.items()])
             self._seen.save(connection)
         return ids
@@ -205,13 +236,19 @@ class ResultStore:
         if number is None:
             if len(self._names) > _CACHED:
                 self._names.clear()
-            connection.execute("INSERT OR IGNORE INTO result_names (text) VALUES (?)", (text,))
-            found = connection.execute(
-                "SELECT number FROM result_names WHERE text = ?", (text,)
-            ).fetchone()
+            found = connection.execute(_NAME, (text, self._day)).fetchone()
             assert found is not None
             number = self._names[text] = int(found[0])
         return number
+
+    def _class(self, connection: apsw.Connection, source: int, text: str) -> int:
+        """Of a class not met today. An AI that makes up names without end has those counted
+        together: the row keeps what it said of its objects, lists and charts do not grow.
+        """
+        self._new_classes[source] += 1
+        if self._new_classes[source] > CLASSES_A_DAY:
+            text = OTHER_CLASS
+        return self._number(connection, text)
 
     def _source_number(self, connection: apsw.Connection, source: Source) -> int:
         key = (
@@ -236,6 +273,17 @@ class ResultStore:
         ).fetchone()
         assert found is not None
         return int(found[0])
+
+    def forget_names(self, connection: apsw.Connection, befores: list[int]) -> Sequence[int]:
+        """Delete names not used since that day (days since the epoch) and by no row that is left;
+        with an instance goes what is known of its numbers. Says how many.
+        """
+        deleted = [connection.execute(_FORGET, (before,)).fetchall() for before in befores]
+        gone = [row for rows in deleted for row in rows]
+        connection.executemany("DELETE FROM result_seen WHERE instance = ?", gone)
+        if gone:
+            self.forget()
+        return [len(rows) for rows in deleted]
 
 
 def _and_one(seen: tuple[tuple[str, int], ...], class_: str) -> tuple[tuple[str, int], ...]:
