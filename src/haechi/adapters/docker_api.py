@@ -264,7 +264,7 @@ class DockerApi(DockerCalls):
 
     async def follow_logs(
         self, container: str, *, tail: int | None = None, retry_s: float = 1.0
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """Every line until the container has really ended, also across daemon restarts."""
         last: LogLine | None = None
         ended = False

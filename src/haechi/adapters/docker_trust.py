@@ -37,7 +37,7 @@ def wire_docker_host(
     # Docker never checks certificates on loopback, so a CA there would only be litter.
     loopback = ipaddress.ip_address(address).is_loopback
     trusted = not loopback and _replace(_ca_file(config_home, name, port), ca_pem, 0o644)
-    resolved = _set_host(hosts_file, name, f"{address}\t{name}\t{MARK}")
+    resolved = _set_host(hosts_file, name, address)
     return trusted or resolved
 
 
@@ -54,18 +54,28 @@ def _ca_file(config_home: Path, name: str, port: int) -> Path:
     return config_home / "certs.d" / f"{name}:{port}" / "ca.crt"
 
 
-def _set_host(hosts_file: Path, name: str, line: str | None) -> bool:
+def hosts_text(text: str, name: str, address: str | None) -> str:
+    """A hosts file in which `name` is `address` (None: is not named by us)."""
+    lines = text.splitlines()
+    kept = [old for old in lines if not (old.endswith(MARK) and name in old.split())]
+    if address is None:
+        wanted = kept
+    else:
+        line = f"{address}\t{name}\t{MARK}"
+        if line in lines and lines.count(line) == len(lines) - len(kept):
+            return text
+        # Ours goes first: where somebody else's line names it too, the first one counts.
+        wanted = [line, *kept]
+    return "".join(f"{entry}\n" for entry in wanted)
+
+
+def _set_host(hosts_file: Path, name: str, address: str | None) -> bool:
     try:
         text = hosts_file.read_text("utf-8")
     except FileNotFoundError:
         text = ""
-    lines = text.splitlines()
-    kept = [old for old in lines if not (old.endswith(MARK) and name in old.split())]
-    # Ours goes first: where somebody else's line names it too, the first one counts.
-    wanted = kept if line is None else [line, *kept]
-    if line is not None and line in lines and lines.count(line) == len(lines) - len(kept):
-        return False
-    return _replace(hosts_file, "".join(f"{entry}\n" for entry in wanted), 0o644)
+    wanted = hosts_text(text, name, address)
+    return wanted != text and _replace(hosts_file, wanted, 0o644)
 
 
 def _replace(path: Path, content: str, mode: int) -> bool:

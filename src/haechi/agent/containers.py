@@ -11,22 +11,25 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from haechi.adapters import docker_errors
 from haechi.adapters.docker_api import DockerApi, gateway_of
 from haechi.adapters.docker_bodies import (
     LABEL_DEPLOYMENT,
     LABEL_DEVICE,
-    LABEL_SPEC,
     Place,
     agent_environment,
     create_body,
     internet_name,
     network_name,
 )
+from haechi.adapters.docker_containers import (
+    find_container,
+    inspect_container,
+    make_container,
+    runs_as_wanted,
+)
 from haechi.adapters.docker_states import addresses, as_command_error, epoch_s, seen
 from haechi.agent.deployments import Deployment, Deployments
 from haechi.errors import AppError, Unavailable
-from haechi.protocol.problems import ImageMissing
 
 log = logging.getLogger(__name__)
 
@@ -127,17 +130,10 @@ class Containers:
                 log.warning("cannot tell whose address %s is: %s", address, error)
 
     async def _id_of(self, deployment_id: str) -> str:
-        labels = [f"{LABEL_DEVICE}={self._device_id}", f"{LABEL_DEPLOYMENT}={deployment_id}"]
-        listed = await self.engine.containers(labels=labels)
-        return str(listed[0]["Id"]) if listed else ""
+        return await find_container(self.engine, self._device_id, deployment_id)
 
     async def _observe(self, deployment: Deployment, container_id: str) -> dict[str, Any] | None:
-        inspected: dict[str, Any] | None = None
-        if container_id:
-            try:
-                inspected = await self.engine.container(container_id)
-            except docker_errors.EngineObjectNotFound:
-                inspected = None
+        inspected = await inspect_container(self.engine, container_id)
         before = deployment.status()
         observe(deployment, inspected)
         self._deployments.placed(deployment, addresses(inspected, self.network))
@@ -158,27 +154,16 @@ class Containers:
         spec = deployment.kept.spec
         inspected = await self._observe(deployment, await self._id_of(deployment.id))
         body = await self._body(deployment)
-        if inspected is not None:
-            same = inspected["Config"]["Labels"].get(LABEL_SPEC) == body["Labels"][LABEL_SPEC]
-            if same and deployment.state in {"running", "restarting"}:
-                return
-            if not same or deployment.state == "failed":
-                log.info("container of %s is made anew", deployment.id)
-                container_id = deployment.container_id
-                await self.engine.stop_container(container_id, grace_s=spec.stop_grace_s)
-                await self.engine.remove_container(container_id, force=True)
-                inspected = None
-        container_id = deployment.container_id
-        if inspected is None:
-            if not await self.engine.has_image(spec.image):
-                raise ImageMissing(image=spec.image)
-            container_id = await self._create(spec.name, body)
-            if spec.internet:
-                second = internet_name(self._device_id)
-                labels = {LABEL_DEVICE: self._device_id}
-                async with self._locks[second]:
-                    await self.engine.ensure_bridge(second, internal=False, labels=labels)
-                await self.engine.connect_network(second, container_id)
+        if runs_as_wanted(inspected, body):
+            return
+        container_id = await make_container(
+            self.engine,
+            self._device_id,
+            spec,
+            body,
+            inspected,
+            self._give_internet if spec.internet else _nothing_more,
+        )
         try:
             await self.engine.start_container(container_id)
         except AppError as error:
@@ -203,17 +188,12 @@ class Containers:
             kept.spec, place, token=kept.token, camera_url=await self._camera_url(deployment)
         )
 
-    async def _create(self, name: str, body: dict[str, Any]) -> str:
-        try:
-            return await self.engine.create_container(name, body)
-        except docker_errors.EngineConflict:
-            # The name is taken: by a leftover of this device it is ours to replace.
-            other = await self.engine.container(name)
-            labels = other["Config"].get("Labels") or {}
-            if labels.get(LABEL_DEVICE) != self._device_id or other["State"].get("Running"):
-                raise
-            await self.engine.remove_container(str(other["Id"]), force=True)
-            return await self.engine.create_container(name, body)
+    async def _give_internet(self, container_id: str) -> None:
+        second = internet_name(self._device_id)
+        labels = {LABEL_DEVICE: self._device_id}
+        async with self._locks[second]:
+            await self.engine.ensure_bridge(second, internal=False, labels=labels)
+        await self.engine.connect_network(second, container_id)
 
     async def stop(self, deployment: Deployment, *, grace_s: float) -> None:
         """SIGTERM, grace, SIGKILL; the container stays for its logs."""
@@ -279,6 +259,10 @@ class Containers:
             if deployment is not None:
                 await self.look_at(deployment)
                 self.on_event()
+
+
+async def _nothing_more(_container_id: str) -> None:
+    return None
 
 
 def observe(deployment: Deployment, inspected: dict[str, Any] | None) -> None:

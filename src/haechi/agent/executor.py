@@ -16,7 +16,9 @@ import msgspec
 from msgspec import Struct
 
 from haechi.adapters import docker_errors
-from haechi.adapters.docker_api import DockerApi, RegistryLogin
+from haechi.adapters.docker_api import DockerApi
+from haechi.adapters.docker_pull import find_image, pull_image
+from haechi.adapters.docker_pull import pulled as pulled_image
 from haechi.adapters.docker_states import as_command_error, log_line, platform_of
 from haechi.adapters.docker_trust import wire_docker_host
 from haechi.agent import boot
@@ -25,8 +27,7 @@ from haechi.agent.containers import Containers
 from haechi.agent.deployments import Deployments, Kept
 from haechi.agent.home import Home, read_json, write_json
 from haechi.core import ids
-from haechi.core.secrets import Secret
-from haechi.errors import AppError, DiskFull
+from haechi.errors import AppError
 from haechi.protocol import commands as c
 from haechi.protocol.desired import ContainerStatus
 from haechi.protocol.problems import (
@@ -38,8 +39,6 @@ from haechi.protocol.problems import (
     ImageMissing,
     ImageNotFound,
     NoContainer,
-    RegistryRefused,
-    RegistryUnreachable,
     UnknownVerb,
     WrongPlatform,
     to_wire_error,
@@ -47,9 +46,6 @@ from haechi.protocol.problems import (
 
 log = logging.getLogger(__name__)
 
-NAME_RETRY_S: Final = 2.0
-NAME_RETRIES: Final = 4
-"""dockerd asks again for a name that was unknown a moment ago only after 5 s."""
 _GOING: Final = (docker_errors.EngineObjectNotFound, docker_errors.EngineConflict)
 """What the engine says of a container that is gone, or is just being removed: no log any more."""
 
@@ -133,22 +129,15 @@ class Executor:
     async def _pull(self, asked: c.PullImage, say: Say) -> c.PulledImage:
         if asked.registry is not None:
             await asyncio.to_thread(self._wire, asked.registry)
-        present = await self._find_image(asked.image)
+        present = await find_image(self._engine, asked.image)
+        now = present is None
         if present is None:
             await self._fetch(asked.image, asked.registry, say)
-            present = await self._find_image(asked.image)
+            present = await find_image(self._engine, asked.image)
             if present is None:
                 raise ImageNotFound(image=asked.image)
-            pulled = True
-        else:
-            pulled = False
         await self._check_platform(asked.image, present)
-        return c.PulledImage(
-            image_id=str(present["Id"]),
-            size_bytes=int(present.get("Size") or 0),
-            platform=platform_of(present),
-            pulled=pulled,
-        )
+        return pulled_image(present, now=now)
 
     async def pull_kept(self, image: str) -> None:
         """Fetch an image that is gone, with the pull access kept on disk."""
@@ -160,29 +149,12 @@ class Executor:
         _ = await self._pull(c.PullImage(image, access), quiet)
 
     async def _fetch(self, image: str, registry: c.RegistryAccess | None, say: Say) -> None:
-        login = None
-        if registry is not None and registry.user:
-            login = RegistryLogin(registry.user, Secret(registry.password))
-        address = registry.address if registry else image.partition("/")[0]
-        for attempt in range(NAME_RETRIES + 1):
-            progress = PullReport(say)
-            try:
-                async with progress:
-                    await self._engine.pull(image, login=login, on_line=progress.see)
-                return
-            except docker_errors.ImageNotFound as error:
-                raise ImageNotFound(image=image) from error
-            except docker_errors.RegistryDenied as error:
-                detail = str(error.data.get("message", ""))
-                raise RegistryRefused(address=address, detail=detail) from error
-            except docker_errors.RegistryUnreachable as error:
-                detail = str(error.data.get("message", ""))
-                if "no such host" in detail and attempt < NAME_RETRIES:
-                    await asyncio.sleep(NAME_RETRY_S)
-                    continue
-                raise RegistryUnreachable(address=address, detail=detail) from error
-            except DiskFull as error:
-                raise DeviceDiskFull(needed_bytes=0, free_bytes=await self._disk_free()) from error
+        progress = PullReport(say)
+        try:
+            async with progress:
+                await pull_image(self._engine, image, registry, progress.see)
+        except DeviceDiskFull as error:
+            raise DeviceDiskFull(needed_bytes=0, free_bytes=await self._disk_free()) from error
 
     def _wire(self, access: c.RegistryAccess) -> None:
         """Make the registry's stable name known and trusted; keep the access for later pulls."""
@@ -203,12 +175,6 @@ class Executor:
             # Somebody may have wired this host by hand; the pull will tell.
             log.warning("the registry's name could not be wired: %s", error)
 
-    async def _find_image(self, image: str) -> dict[str, Any] | None:
-        try:
-            return await self._engine.image(image)
-        except docker_errors.EngineObjectNotFound:
-            return None
-
     async def _check_platform(self, image: str, present: dict[str, Any]) -> None:
         theirs, ours = platform_of(present), boot.oci_platform()
         if theirs and theirs.split("/")[:2] != ours.split("/")[:2]:
@@ -217,7 +183,7 @@ class Executor:
             raise WrongPlatform(image=image, image_platform=theirs, platform=ours)
 
     async def _check(self, asked: c.CheckImage, _say: Say) -> c.CheckedImage:
-        present = await self._find_image(asked.image)
+        present = await find_image(self._engine, asked.image)
         if present is None:
             return c.CheckedImage(present=False)
         return c.CheckedImage(
@@ -228,7 +194,7 @@ class Executor:
         )
 
     async def _remove_image(self, asked: c.RemoveImage, _say: Say) -> c.RemovedImage:
-        if await self._find_image(asked.image) is None:
+        if await find_image(self._engine, asked.image) is None:
             return c.RemovedImage(removed=False)
         try:
             await self._engine.remove_image(asked.image)
@@ -239,7 +205,7 @@ class Executor:
     # -- containers ---------------------------------------------------------------------------
 
     async def _start(self, asked: c.StartContainer, _say: Say) -> ContainerStatus:
-        if await self._find_image(asked.spec.image) is None:
+        if await find_image(self._engine, asked.spec.image) is None:
             raise ImageMissing(image=asked.spec.image)
         kept = Kept(spec=asked.spec, token=asked.token, assignments=asked.assignments)
         known = self._deployments.get(asked.spec.deployment_id)
