@@ -193,6 +193,20 @@ class ToolTooOld(Upstream):
     remedy = Text("{how}", "{how}")
 
 
+class BundleToolsMissing(ManyProblems):
+    """`data.problems` names each program."""
+
+    code = "bundle.tools_missing"
+    http_status = 502
+    detail = Text(
+        "번들을 만드는 데 필요한 프로그램이 {count}개 없습니다.",
+        "{count} programs needed to make a bundle are missing.",
+    )
+    remedy = Text(
+        "모두 설치한 뒤 다시 실행하세요.", "Install them all, then run the same command again."
+    )
+
+
 class BuildFailed(Upstream):
     code = "bundle.build_failed"
     detail = Text("{what}을(를) 만들지 못했습니다: {reason}", "{what} could not be made: {reason}")

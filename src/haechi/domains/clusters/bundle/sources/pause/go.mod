@@ -1,0 +1,3 @@
+module haechi.internal/pause
+
+go 1.26
