@@ -76,7 +76,6 @@ def init_documents(
     *,
     version: str,
     token: Secret,
-    certificate_key: Secret,
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -90,7 +89,6 @@ def init_documents(
                     "groups": ["system:bootstrappers:kubeadm:default-node-token"],
                 }
             ],
-            "certificateKey": certificate_key.reveal(),
             "localAPIEndpoint": _endpoint(member),
             "nodeRegistration": _registration(member, options),
             "timeouts": _timeouts(),
@@ -164,14 +162,22 @@ def join_document(
     return document
 
 
-def upload_document(certificate_key: Secret) -> dict[str, Any]:
-    """InitConfiguration of the phase that offers the certificates to a further control plane."""
-    return {
-        "apiVersion": "kubeadm.k8s.io/v1beta4",
-        "kind": "InitConfiguration",
-        "certificateKey": certificate_key.reveal(),
-        "nodeRegistration": {"criSocket": CRI_SOCKET},
-    }
+def upload_documents(
+    cluster_id: str, member: Member, options: FormOptions, *, version: str, certificate_key: Secret
+) -> list[dict[str, Any]]:
+    """For the phase that offers the certificates to a further control plane. The cluster's part is
+    there so that nothing is looked up on the internet.
+    """
+    return [
+        {
+            "apiVersion": "kubeadm.k8s.io/v1beta4",
+            "kind": "InitConfiguration",
+            "certificateKey": certificate_key.reveal(),
+            "localAPIEndpoint": _endpoint(member),
+            "nodeRegistration": {"name": member.node_name, "criSocket": CRI_SOCKET},
+        },
+        cluster_document(cluster_id, member, options, version=version),
+    ]
 
 
 def discovery_document(cluster_id: str, ca_data: str) -> dict[str, Any]:
@@ -268,7 +274,7 @@ def _over(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def init_argv() -> list[str]:
-    return ["kubeadm", "init", "--config", CONFIG, "--upload-certs", "--skip-token-print"]
+    return ["kubeadm", "init", "--config", CONFIG, "--skip-token-print"]
 
 
 def join_argv() -> list[str]:

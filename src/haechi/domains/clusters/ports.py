@@ -1,18 +1,21 @@
-"""What clusters need from outside: the Kubernetes API, and devices of the inventory.
+"""What clusters need from outside: the Kubernetes API, devices of the inventory, and what is done
+to one host.
 
 Hosts over SSH: `host/ports.py`. Every call is bounded in time by its adapter.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.access import Principal
 from haechi.core.secrets import Secret
+from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.model import FormOptions, MemberRole
 
 OnText = Callable[[str], None]
 Manifest = Mapping[str, Any]
@@ -185,6 +188,77 @@ class Devices(Protocol):
 
     async def report_machine(self, device_id: str, *, machine_id: str, platform: str) -> None:
         """What the host says it is, seen while it was checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFinding:
+    """One thing about one host that speaks against it. `code` and `data` are an AppError's, so its
+    text and remedy are told in the reader's language.
+    """
+
+    device_id: str
+    host: str
+    name: str
+    """What `accept` takes; the last word of `code`."""
+    level: Literal["error", "warning"]
+    code: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """What a host says of itself. `facts` is for `HostWork` alone, and JSON."""
+
+    device_id: str
+    host: str
+    role: MemberRole
+    address: str
+    """IPv4 of the interface by which it reaches the others."""
+    platform: str
+    machine_id: str
+    facts: dict[str, Any]
+
+
+class HostWork(Protocol):
+    """What is done to one host, by `host/`. Everything is idempotent. Raises AppError, HostAway."""
+
+    async def report(self, shell: Shell, device_id: str, role: MemberRole) -> HostReport: ...
+
+    def findings(self, reports: Sequence[HostReport], options: FormOptions) -> list[HostFinding]:
+        """Of each host, and of all of them beside each other (names, machine ids, clocks)."""
+
+    async def snapshot(self, shell: Shell) -> dict[str, Any]:
+        """What the host looks like, as far as a cluster would change it."""
+
+    def differences(
+        self, before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Of two snapshots; empty where the host is as it was."""
+
+    async def prepare(
+        self,
+        shell: Shell,
+        role: MemberRole,
+        options: FormOptions,
+        version: str,
+        *,
+        log: OnText,
+        progress: Callable[[float], None],
+    ) -> None:
+        """Runtime, kubelet, kubeadm, CNI plugins and images, as of `version`."""
+
+    async def clean(self, shell: Shell, *, log: OnText) -> None:
+        """Remove whatever preparing, Kubernetes and the pods' network left."""
+
+
+class Releases(Protocol):
+    """Which Kubernetes can be installed."""
+
+    async def resolve(self, options: FormOptions, platforms: Collection[str]) -> str:
+        """The exact version, for all the platforms. Raises NoBundle."""
+
+    async def image(self, version: str, name: str) -> str:
+        """Reference of one of its images, by the last word of its repository: `flannel`."""
 
 
 class Hook(Protocol):

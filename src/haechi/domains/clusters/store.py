@@ -23,6 +23,8 @@ from haechi.domains.clusters.model import (
 )
 
 SnapshotKind = Literal["before", "after"]
+Taken = tuple[dict[str, Any], datetime]
+"""A snapshot and when it was taken."""
 _HELD_SQL: Final = sa.text("state NOT IN ('gone', 'failed')")
 
 
@@ -265,7 +267,7 @@ async def put_snapshot(
 
 async def snapshot(
     tx: AsyncSession, cluster_id: str, device_id: str, kind: SnapshotKind
-) -> tuple[dict[str, Any], datetime] | None:
+) -> Taken | None:
     row = await tx.get(SnapshotRow, (cluster_id, device_id, kind))
     return None if row is None else (dict(row.content), row.taken_at)
 

@@ -1,0 +1,119 @@
+"""Preflight: every host at once, every finding at once; nothing is changed on any of them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from haechi.domains.clusters.context import Context
+from haechi.domains.clusters.errors import HostsNotFit
+from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.model import FormOptions, Member, MemberRole
+from haechi.domains.clusters.ports import HostFinding, HostReport
+from haechi.errors import AppError, catalogue
+
+OnText = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HostToCheck:
+    device_id: str
+    name: str
+    role: MemberRole
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    reports: list[HostReport]
+    """Of the hosts that could be reached."""
+    findings: list[HostFinding]
+    accepted: list[HostFinding]
+    """Warnings that the options accept by name."""
+
+    @property
+    def hindering(self) -> list[HostFinding]:
+        """Errors, and warnings that nobody accepted."""
+        return [one for one in self.findings if one not in self.accepted]
+
+    def refuse(self) -> None:
+        """Raises HostsNotFit where anything hinders."""
+        problems = [_error(one) for one in self.hindering]
+        if problems:
+            raise HostsNotFit.of(problems)
+
+
+class Checking:
+    def __init__(self, context: Context) -> None:
+        self._c = context
+
+    async def check(
+        self,
+        hosts: Sequence[HostToCheck],
+        options: FormOptions,
+        *,
+        log: Callable[[str], OnText],
+        others: Sequence[HostReport] = (),
+    ) -> Checked:
+        """`log` is asked for each host's device id. `others`: members that are there already, for
+        what must be unique.
+        """
+        c = self._c
+        reports: dict[str, HostReport] = {}
+        failures: list[HostFinding] = []
+
+        async def one(host: HostToCheck) -> None:
+            async def act(shell: Shell) -> HostReport:
+                return await c.work.report(shell, host.device_id, host.role)
+
+            try:
+                reports[host.device_id] = await c.on_host(
+                    host.device_id, act, log=log(host.device_id), away_s=0
+                )
+            except AppError as error:
+                failures.append(_unreachable(host, error))
+
+        async with asyncio.TaskGroup() as group:
+            for host in hosts:
+                group.create_task(one(host))
+        found = [reports[one.device_id] for one in hosts if one.device_id in reports]
+        names = {one.device_id for one in hosts}
+        findings = [
+            one for one in c.work.findings([*found, *others], options) if one.device_id in names
+        ]
+        order = {one.device_id: place for place, one in enumerate(hosts)}
+        findings = sorted(
+            [*failures, *findings], key=lambda f: (order[f.device_id], f.level, f.name)
+        )
+        accepted = [
+            one for one in findings if one.level == "warning" and one.name in options.accept
+        ]
+        return Checked(found, findings, accepted)
+
+    async def remember(self, members: Sequence[Member], reports: Sequence[HostReport]) -> None:
+        """What the check saw: addresses of members, and what devices are."""
+        c = self._c
+        by_id = {one.device_id: one for one in members}
+        for report in reports:
+            member = by_id.get(report.device_id)
+            if member is not None and member.address != report.address:
+                await c.change_member(member, address=report.address)
+            await c.devices.report_machine(
+                report.device_id, machine_id=report.machine_id, platform=report.platform
+            )
+
+
+def _unreachable(host: HostToCheck, error: AppError) -> HostFinding:
+    return HostFinding(
+        device_id=host.device_id,
+        host=host.name,
+        name=error.code.rpartition(".")[2],
+        level="error",
+        code=error.code,
+        data={**error.data, "host": error.data.get("host", host.name)},
+    )
+
+
+def _error(finding: HostFinding) -> AppError:
+    cls = catalogue().get(finding.code, AppError)
+    error = cls(**finding.data)
+    error.data.setdefault("path", finding.host)
+    return error

@@ -1,0 +1,91 @@
+"""One host stops being a node: what the cluster left is removed, and the proof is kept.
+
+Used by deleting, leaving and undoing, and for hosts that come back (`returning.py`).
+"""
+
+from collections.abc import Callable
+
+from haechi.domains.clusters import kubeadm, kubeconfig, proxy, store
+from haechi.domains.clusters.context import Context
+from haechi.domains.clusters.host.errors import HostAway
+from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.model import HostProof, Member, MemberState, api_name
+from haechi.errors import AppError
+
+OnText = Callable[[str], None]
+
+
+class Cleaning:
+    def __init__(self, context: Context) -> None:
+        self._c = context
+
+    async def clean(
+        self,
+        member: Member,
+        log: OnText,
+        *,
+        away_s: float = 0,
+        then: MemberState = MemberState.GONE,
+    ) -> bool:
+        """Clean the host and free the device. A host that cannot be reached now, or not be cleaned
+        whole, is recorded as `cleaning`: False.
+        """
+        c = self._c
+        try:
+            await self.clean_host(member, log, away_s=away_s)
+        except HostAway as error:
+            log(f"not reached, cleaned when it is seen again: {error}")
+            await c.change_member(member, MemberState.CLEANING, error=error)
+            return False
+        except AppError as error:
+            log(f"!! not cleaned whole: {error}")
+            await c.change_member(member, MemberState.CLEANING, error=error)
+            return False
+        await c.change_member(member, then, left_at=c.clock.now(), observed={})
+        return True
+
+    async def clean_host(self, member: Member, log: OnText, *, away_s: float = 0) -> None:
+        """Idempotent; ends with the snapshot for the proof. Raises HostAway, AppError."""
+        c = self._c
+
+        async def act(shell: Shell) -> None:
+            await kubeconfig.take_from_user(shell, api_name(member.cluster_id))
+            await kubeadm.reset(shell, log=log)
+            await proxy.remove_proxy(shell, member.cluster_id)
+            await shell.run(["rm", "-rf", kubeadm.FOLDER], root=True, timeout_s=30)
+            await c.work.clean(shell, log=log)
+            content = await c.work.snapshot(shell)
+            async with c.db.write() as tx:
+                await store.put_snapshot(
+                    tx, member.cluster_id, member.device_id, "after", content, c.clock.now()
+                )
+
+        await c.on_host(member.device_id, act, log=log, away_s=away_s)
+
+    async def proof(self, cluster_id: str) -> list[HostProof]:
+        """Of every host that ever was a member: before forming against after cleaning."""
+        c = self._c
+        found: list[HostProof] = []
+        async with c.db.read() as tx:
+            for member in await store.members(tx, cluster_id):
+                before = await store.snapshot(tx, cluster_id, member.device_id, "before")
+                after = await store.snapshot(tx, cluster_id, member.device_id, "after")
+                found.append(self._proof(member, before, after))
+        return found
+
+    def _proof(
+        self,
+        member: Member,
+        before: store.Taken | None,
+        after: store.Taken | None,
+    ) -> HostProof:
+        before_at = before[1] if before else None
+        after_at = after[1] if after else None
+        if before is None:
+            return HostProof(member.device_id, "unknown", None, after_at, [])
+        if after is None or member.state not in {MemberState.GONE, MemberState.FAILED}:
+            return HostProof(member.device_id, "pending", before_at, after_at, [])
+        differences = self._c.work.differences(before[0], after[0])
+        if differences:
+            return HostProof(member.device_id, "differs", before_at, after_at, differences)
+        return HostProof(member.device_id, "clean", before_at, after_at, [])

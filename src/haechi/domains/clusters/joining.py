@@ -1,0 +1,238 @@
+"""One host becomes a node: the first control plane, further ones, workers.
+
+Each act looks first at what an interrupted try left: a host whose marker says `joined` is a node
+already; anything less is reset and begun anew.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from haechi.core.clock import to_text
+from haechi.core.secrets import Secret
+from haechi.domains.clusters import etcd, journal, kubeadm, kubeconfig, proxy
+from haechi.domains.clusters.context import KUBECONFIG, Context
+from haechi.domains.clusters.errors import HostStepFailed, KubeUnreachable
+from haechi.domains.clusters.host.errors import CommandFailed, CommandTimedOut
+from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.kubeadm import Marker
+from haechi.domains.clusters.model import Cluster, Member
+from haechi.errors import AppError, Unavailable
+
+OnText = Callable[[str], None]
+_TOKEN_LIFE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What a host needs to join. For control planes with the key to the certificates."""
+
+    token: Secret
+    ca_data: str
+    certificate_key: Secret | None = None
+
+
+class Joining:
+    def __init__(self, context: Context) -> None:
+        self._c = context
+
+    # --- the first control plane
+
+    async def initialise(self, cluster: Cluster, member: Member, log: OnText) -> None:
+        """`kubeadm init` on it, once."""
+        c = self._c
+
+        async def act(shell: Shell) -> None:
+            await proxy.install_proxy(shell, cluster.id, [member.address])
+            if await self._is_node(shell, member):
+                log("it is the cluster's control plane already")
+                return
+            await self._begin_anew(shell, member, log)
+            documents = kubeadm.init_documents(
+                cluster.id,
+                member,
+                cluster.options,
+                version=cluster.kubernetes_version,
+                token=kubeadm.new_token(),
+            )
+            await self._run(shell, "initialise", kubeadm.init_argv(), documents, log)
+            await kubeadm.write_marker(shell, member, joined=True)
+
+        await c.on_host(member.device_id, act, log=log)
+
+    async def take_kubeconfig(self, cluster: Cluster, member: Member, log: OnText) -> None:
+        """Keep it encrypted, and give it to the host's user."""
+        c = self._c
+
+        async def act(shell: Shell) -> None:
+            named = kubeconfig.renamed(await kubeconfig.read_admin(shell), cluster.id)
+            await c.keep_secret(cluster.id, KUBECONFIG, named)
+            user = await kubeconfig.give_to_user(shell, named)
+            log(f"kubeconfig is at {user.home}/.kube/config of {user.name}")
+
+        await c.on_host(member.device_id, act, log=log)
+
+    async def api_answers(self, cluster_id: str) -> None:
+        """Wait for it. Raises KubeUnreachable where it does not within `api_s`."""
+        c = self._c
+        last: AppError | None = None
+
+        async def ask() -> str | None:
+            nonlocal last
+            try:
+                async with c.kube(cluster_id) as kube:
+                    return await kube.version()
+            except Unavailable as error:
+                last = error
+                return None
+
+        if await c.until(ask, c.pace.api_s) is None:
+            raise last or KubeUnreachable(cluster_id=cluster_id, reason="no answer")
+
+    # --- the others
+
+    async def invite(
+        self, cluster: Cluster, *, sponsor: Member | None = None, log: OnText
+    ) -> Invitation:
+        """A fresh token; with `sponsor`, a control plane that offers its certificates for two
+        hours.
+        """
+        c = self._c
+        token = kubeadm.new_token()
+        expires_at = to_text(c.clock.now() + _TOKEN_LIFE)
+        async with c.kube(cluster.id) as kube:
+            await kube.apply([kubeadm.token_secret(token, expires_at)])
+        ca_data = kubeconfig.ca_data((await c.access(cluster.id)).kubeconfig)
+        if sponsor is None:
+            return Invitation(token, ca_data)
+        key = kubeadm.new_certificate_key()
+        documents = kubeadm.upload_documents(
+            cluster.id,
+            sponsor,
+            cluster.options,
+            version=cluster.kubernetes_version,
+            certificate_key=key,
+        )
+
+        async def upload(shell: Shell) -> None:
+            # kubeadm prints the key that it was given: not into a log.
+            await kubeadm.run(shell, kubeadm.upload_argv(), documents, log=_nothing)
+
+        await c.on_host(sponsor.device_id, upload, log=log)
+        return Invitation(token, ca_data, key)
+
+    async def withdraw(self, cluster: Cluster, invitation: Invitation) -> None:
+        """Its token is of no use any more."""
+        made = kubeadm.token_secret(invitation.token, "")
+        async with self._c.kube(cluster.id) as kube:
+            await kube.delete([made], wait_s=0)
+
+    async def join(
+        self,
+        cluster: Cluster,
+        member: Member,
+        invitation: Invitation,
+        control_planes: Sequence[Member],
+        log: OnText,
+    ) -> None:
+        """`control_planes`: those that live; a new one is not among them."""
+        c = self._c
+        addresses = [one.address for one in control_planes]
+
+        async def act(shell: Shell) -> None:
+            await proxy.install_proxy(shell, cluster.id, addresses)
+            if await self._is_node(shell, member):
+                log("it is a node of this cluster already")
+                return
+            await self._begin_anew(shell, member, log)
+            if member.is_control_plane:
+                await self._forget_half_joined(member, control_planes, log)
+            document = kubeadm.join_document(
+                member,
+                cluster.options,
+                token=invitation.token,
+                certificate_key=invitation.certificate_key,
+            )
+            discovery = kubeadm.discovery_document(cluster.id, invitation.ca_data)
+            await self._run(
+                shell, "join", kubeadm.join_argv(), [document], log, discovery=discovery
+            )
+            await kubeadm.write_marker(shell, member, joined=True)
+
+        await c.on_host(member.device_id, act, log=log)
+
+    async def lead_to(
+        self,
+        cluster: Cluster,
+        members: Sequence[Member],
+        control_planes: Sequence[Member],
+        log: Callable[[Member], OnText],
+    ) -> None:
+        """Tell the proxies of `members` which control planes there are. One that is away takes it
+        up when it is back (`watching`).
+        """
+        c = self._c
+        addresses = [one.address for one in control_planes]
+
+        async def tell(member: Member) -> None:
+            async def act(shell: Shell) -> None:
+                await proxy.install_proxy(shell, cluster.id, addresses)
+
+            await c.on_host(member.device_id, act, log=log(member), away_s=0)
+
+        await c.on_each(
+            members, tell, failed=lambda member, error: log(member)(f"proxy not told: {error}")
+        )
+
+    # --- acts on the host
+
+    async def _is_node(self, shell: Shell, member: Member) -> bool:
+        marker = await kubeadm.read_marker(shell)
+        return marker == Marker(
+            cluster_id=member.cluster_id,
+            device_id=member.device_id,
+            role=member.role,
+            node_name=member.node_name,
+            joined=True,
+        )
+
+    async def _begin_anew(self, shell: Shell, member: Member, log: OnText) -> None:
+        """Where kubeadm was at work here before, its half-done work goes first."""
+        marker = await kubeadm.read_marker(shell)
+        if marker is not None:
+            log("an interrupted try is taken back first")
+            await kubeadm.reset(shell, log=log)
+        await kubeadm.write_marker(shell, member, joined=False)
+
+    async def _forget_half_joined(
+        self, member: Member, control_planes: Sequence[Member], log: OnText
+    ) -> None:
+        """An etcd member of an interrupted try would count for the majority and never come."""
+
+        async def act(shell: Shell) -> None:
+            if await etcd.forget_member(shell, name=member.node_name, address=member.address):
+                log("took its half-joined etcd out")
+
+        await self._c.on_host(control_planes[0].device_id, act, log=log)
+
+    async def _run(
+        self,
+        shell: Shell,
+        step: str,
+        argv: list[str],
+        documents: list[dict[str, object]],
+        log: OnText,
+        *,
+        discovery: dict[str, object] | None = None,
+    ) -> None:
+        try:
+            await kubeadm.run(shell, argv, documents, log=log, discovery=discovery)
+        except (CommandFailed, CommandTimedOut) as error:
+            told = await journal.explained(shell, step, error, log)
+            if isinstance(told, HostStepFailed):
+                raise told from error
+            raise
+
+
+def _nothing(line: str) -> None:
+    del line
