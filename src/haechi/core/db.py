@@ -9,7 +9,7 @@ transaction.
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,6 +137,16 @@ class ProcessLock:
             self._fd = None
 
 
+_AFTER_COMMIT: Final = "after_commit"
+
+
+def after_commit(tx: AsyncSession, action: Callable[[], None]) -> None:
+    """For what is kept in memory beside the DB: `action` runs, in the order given and before the
+    next transaction, once this one is committed; never where it is rolled back.
+    """
+    tx.info.setdefault(_AFTER_COMMIT, []).append(action)
+
+
 class Database:
     """`write()` and `read()` give a session inside a transaction; leaving commits or rolls back."""
 
@@ -157,12 +167,12 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """One transaction at a time; keep it short and await nothing slow inside."""
-        async with (
-            self._write_lock,
-            AsyncSession(self._writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
+        async with self._write_lock, AsyncSession(self._writer, expire_on_commit=False) as session:
+            async with session.begin():
+                yield session
+            actions: list[Callable[[], None]] = session.info.get(_AFTER_COMMIT, [])
+            for action in actions:
+                action()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

@@ -202,3 +202,30 @@ async def test_only_the_device_that_has_it_speaks_for_an_assignment(world):
     true = AgentResult(Result(assignment_id=moved.id), there.id, 1, 1, "boot")
     world.assignments._on_results("dev-b", [true])
     assert world.assignments.seconds_since_result(there.id) is not None
+
+
+async def test_what_was_not_committed_was_never_known(world, moved, monkeypatch):
+    """Memory follows the DB: a change that is rolled back leaves no epoch and ends nothing."""
+    old, target = moved
+    ledger = world.assignments.ledger
+    [second] = (await world.assignments.find(camera_id="cam-2")).items
+    await world.assignments.end_assignment(second.id, by=SYSTEM)
+    before = ledger.held(target.id, "dev-b")
+
+    async def fail(*_args, **_kw):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.assignments._audit, "record", fail)
+        with pytest.raises(OSError):
+            await world.assignments.move_assignment(old.id, target.id, by=SYSTEM)
+        with pytest.raises(OSError):
+            await world.assignments.end_assignment(old.id, by=SYSTEM)
+        with pytest.raises(OSError):
+            await world.assignments.assign_camera("cam-2", target.id, by=SYSTEM)
+    assert old.id in ledger.held(old.deployment_id, "dev-a")
+    assert ledger.held(target.id, "dev-b") == before
+    assert ledger.authoritative("cam-1", old.package_id, old.epoch, "dev-a")
+    assert ledger.authoritative("cam-2", old.package_id, second.epoch, "dev-a")
+    await world.assignments.end_assignment(old.id, by=SYSTEM)
+    assert old.id not in ledger.held(old.deployment_id, "dev-a")

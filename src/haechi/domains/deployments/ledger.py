@@ -1,7 +1,8 @@
 """The book of assignments inside transactions: epochs given out, trials, promotions, ends.
 
 What callers of the service and operations both build on. It also keeps in memory what every
-result asks for: whose epoch counts, and which camera a deployment has.
+result asks for: whose epoch counts, and which camera a deployment has; that memory changes once
+the transaction is committed.
 """
 
 import secrets
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core import ids
 from haechi.core.clock import Clock, to_ms
+from haechi.core.db import after_commit
 from haechi.domains.deployments import store
 from haechi.domains.deployments.epochs import Epochs
 from haechi.domains.deployments.model import Assignment, AssignmentState, Deployment
@@ -83,7 +85,7 @@ class Ledger:
             ended_at=None,
         )
         await store.add_assignment(tx, made)
-        self.learn(made)
+        after_commit(tx, lambda: self.learn(made))
         return made
 
     async def end(self, tx: AsyncSession, assignments: Iterable[Assignment]) -> None:
@@ -94,6 +96,9 @@ class Ledger:
             state=AssignmentState.ENDED.value,
             ended_at=self._clock.now(),
         )
+        after_commit(tx, lambda: self._forget(ended))
+
+    def _forget(self, ended: Sequence[Assignment]) -> None:
         for one in ended:
             held = self._held.get(one.deployment_id, {})
             held.pop(one.id, None)
@@ -107,9 +112,8 @@ class Ledger:
         await store.change_assignments(
             tx, [trial.id], state=AssignmentState.ACTIVE.value, effective_at=now
         )
-        self._epochs.put(
-            trial.camera_id, trial.package_id, trial.epoch, trial.device_id, to_ms(now)
-        )
+        key = (trial.camera_id, trial.package_id, trial.epoch, trial.device_id, to_ms(now))
+        after_commit(tx, lambda: self._epochs.put(*key))
         if trial.replaces is None:
             return [trial]
         old = await store.assignment(tx, trial.replaces)
