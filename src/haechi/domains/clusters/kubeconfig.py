@@ -35,14 +35,17 @@ def ca_data(kubeconfig: Secret) -> str:
     return str(document["clusters"][0]["cluster"]["certificate-authority-data"])
 
 
-def renamed(kubeconfig: Secret, cluster_id: str, server: str | None = None) -> Secret:
+def renamed(
+    kubeconfig: Secret, cluster_id: str, server: str | None = None, *, tls_server_name: str = ""
+) -> Secret:
     """With the cluster's id as the name of cluster, user and context, so that several can be
-    merged; with another server address where one is given.
+    merged; with another server address where one is given, whose certificate bears
+    `tls_server_name`.
     """
     document: dict[str, Any] = yaml.safe_load(kubeconfig.reveal())
     cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
     if server is not None:
-        cluster = {**cluster, "server": server}
+        cluster = {**cluster, "server": server, "tls-server-name": tls_server_name}
     named: Mapping[str, Any] = {
         "apiVersion": "v1",
         "kind": "Config",
