@@ -4,7 +4,7 @@ Each act looks first at what an interrupted try left: a host whose marker says `
 already; anything less is reset and begun anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -38,8 +38,15 @@ class Joining:
 
     # --- the first control plane
 
-    async def initialise(self, cluster: Cluster, member: Member, log: OnText) -> None:
-        """`kubeadm init` on it, once."""
+    async def initialise(
+        self,
+        cluster: Cluster,
+        member: Member,
+        log: OnText,
+        *,
+        before: Callable[[Shell], Awaitable[None]] | None = None,
+    ) -> None:
+        """`kubeadm init` on it, once; `before` lays out what it is to find on the clean host."""
         c = self._c
 
         async def act(shell: Shell) -> None:
@@ -48,6 +55,8 @@ class Joining:
                 log("it is the cluster's control plane already")
                 return
             await self._begin_anew(shell, member, log)
+            if before is not None:
+                await before(shell)
             documents = kubeadm.init_documents(
                 cluster.id,
                 member,

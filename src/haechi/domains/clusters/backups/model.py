@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 from haechi.errors import Conflict, NotFound, Text, Upstream
 
-Occasion = Literal["asked", "daily", "before_restore"]
+Occasion = Literal["asked", "daily"]
 
 ETCD_FILE: Final = "etcd.db"
 """Inside the archive; all else stands there under its path on the host."""

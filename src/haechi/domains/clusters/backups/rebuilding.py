@@ -1,0 +1,240 @@
+"""The operation `rebuild_cluster`: every control plane is lost, a backup makes another host the
+cluster's control plane.
+
+The cluster's authorities (CA and signing keys) come out of the backup, so that every certificate
+and token that workers and pods hold stays good, and the API keeps its name: workers are only told
+the new address. AIs on the workers go on all the while.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from haechi.core.operations import Definition, Permanent, Run, Step
+from haechi.core.secrets import Secret
+from haechi.domains.clusters import etcd
+from haechi.domains.clusters import store as clusters_store
+from haechi.domains.clusters.backups import store
+from haechi.domains.clusters.backups.model import AUTHORITIES, ETCD_FILE, BackupIncomplete
+from haechi.domains.clusters.backups.restoring import settle_nodes
+from haechi.domains.clusters.backups.taking import HOST_FOLDER, Upkeep, remove_folder
+from haechi.domains.clusters.board import Board
+from haechi.domains.clusters.cleaning import Cleaning
+from haechi.domains.clusters.forming import Forming
+from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.joining import Joining
+from haechi.domains.clusters.model import Cluster, Member, MemberState
+from haechi.domains.clusters.naming import node_name
+from haechi.errors import AppError, Text
+
+KIND: Final = "rebuild_cluster"
+PKI: Final = "/etc/kubernetes/pki"
+_SAVED_PKI: Final = "etc/kubernetes/pki"
+_EXPECTED: Final = "DirAvailable--var-lib-etcd"
+"""kubeadm's check against exactly what is done here."""
+
+
+class Rebuilding:
+    def __init__(
+        self, upkeep: Upkeep, forming: Forming, joining: Joining, cleaning: Cleaning
+    ) -> None:
+        self._upkeep = upkeep
+        self._c = upkeep.context
+        self._forming = forming
+        self._joining = joining
+        self._cleaning = cleaning
+
+    def definition(self) -> Definition:
+        forming = self._forming
+        return Definition(
+            kind=KIND,
+            title=Text("새 호스트에 클러스터 복원", "Rebuild a cluster on another host"),
+            parallel=2,
+            steps=[
+                Step("claim", Text("호스트 확보", "Claim the host"), self.claim, self.give_up),
+                Step("check", Text("호스트 점검", "Check the host"), forming.check),
+                Step("snapshot", Text("처음 상태 기록", "Keep its first state"), forming.snapshot),
+                Step(
+                    "prepare",
+                    Text("호스트 준비", "Prepare the host"),
+                    forming.prepare,
+                    forming.undo_prepare,
+                    timeout_s=3600,
+                ),
+                Step(
+                    "bring",
+                    Text("백업 보내기", "Send the backup there"),
+                    self.bring,
+                    self.sweep,
+                    timeout_s=3600,
+                ),
+                Step(
+                    "initialise",
+                    Text("백업으로 제어 노드 시작", "Start the control plane from the backup"),
+                    self.initialise,
+                    timeout_s=1800,
+                ),
+                Step(
+                    "keep_kubeconfig",
+                    Text("kubeconfig 보관", "Keep the kubeconfig"),
+                    self.keep_kubeconfig,
+                ),
+                Step("lead", Text("노드에 알리기", "Tell the nodes"), self.lead, timeout_s=600),
+                Step("settle", Text("노드 맞추기", "Settle the nodes"), self.settle),
+                Step(
+                    "wait_ready",
+                    Text("노드 준비 대기", "Wait for the node"),
+                    forming.wait_ready,
+                    timeout_s=900,
+                ),
+                Step("apply_hooks", Text("노드 마무리", "Finish the node"), forming.apply_hooks),
+                Step("finish", Text("마무리", "Finish"), self.finish),
+            ],
+        )
+
+    async def claim(self, run: Run) -> None:
+        """The host becomes a member; what is known to be lost is remembered as such."""
+        c = self._c
+        device_id = run.ctx["device_ids"][0]
+        device = await c.devices.device(device_id)
+        members = await c.members(run.subject)
+        run.ctx["lost"] = [
+            one.device_id for one in members if one.is_control_plane and one.device_id != device_id
+        ]
+        if any(one.device_id == device_id for one in members):
+            return
+        member = Member(
+            cluster_id=run.subject,
+            device_id=device_id,
+            role="control_plane",
+            node_name=node_name(
+                device.host_name or device.name, device_id, {one.node_name for one in members}
+            ),
+            address=device.address or "",
+            state=MemberState.JOINING,
+            message="",
+            observed={},
+            joined_at=None,
+            left_at=None,
+        )
+        async with c.db.write() as tx:
+            await clusters_store.put_member(tx, member)
+        c.announce(run.subject, device_id)
+
+    async def give_up(self, run: Run) -> None:
+        """Nothing was done there yet, or `prepare` has cleaned it."""
+        member = await self._member(run)
+        if member.state == MemberState.JOINING:
+            await self._c.change_member(member, MemberState.FAILED)
+
+    async def bring(self, run: Run) -> None:
+        c, vault = self._c, self._upkeep.vault
+        member = await self._member(run)
+        async with c.db.read() as tx:
+            row = await store.row(tx, run.subject, run.ctx["backup_id"])
+        clear = vault.clear_path(run.id)
+        try:
+            await vault.take_out(row, ETCD_FILE, clear)
+            await c.on_host(
+                member.device_id,
+                lambda shell: _send(shell, clear, _folder(run)),
+                log=Board(run).log(member),
+            )
+        finally:
+            clear.unlink(missing_ok=True)
+
+    async def sweep(self, run: Run) -> None:
+        member = await self._member(run)
+
+        async def act(shell: Shell) -> None:
+            await remove_folder(shell, _folder(run))
+
+        await self._c.on_host(member.device_id, act, log=run.log, away_s=0)
+
+    async def initialise(self, run: Run) -> None:
+        """The authorities, etcd's data, then kubeadm's init around them."""
+        c = self._c
+        cluster, member = await c.cluster(run.subject), await self._member(run)
+        board = Board(run)
+        log = board.log(member)
+        await board.stage(member, "initialising", 0.5)
+        authorities = await self._authorities(run)
+
+        async def lay_out(shell: Shell) -> None:
+            for name, content in authorities.items():
+                mode = 0o644 if name.endswith((".crt", ".pub")) else 0o600
+                await shell.write(f"{PKI}/{name}", content, mode=mode, root=True)
+            await etcd.restore_snapshot(
+                shell,
+                f"{_folder(run)}/{ETCD_FILE}",
+                name=member.node_name,
+                peers={member.node_name: member.address},
+                token=run.id,
+            )
+
+        await self._joining.initialise(_expecting_data(cluster), member, log, before=lay_out)
+
+    async def _authorities(self, run: Run) -> dict[str, Secret]:
+        async with self._c.db.read() as tx:
+            row = await store.row(tx, run.subject, run.ctx["backup_id"])
+        wanted = [f"{_SAVED_PKI}/{name}" for name in AUTHORITIES]
+        found = await self._upkeep.vault.texts(row, wanted)
+        for name in wanted:
+            if name not in found:
+                raise Permanent(BackupIncomplete(id=row.id, path=name))
+        return {name: Secret(found[f"{_SAVED_PKI}/{name}"].decode()) for name in AUTHORITIES}
+
+    async def keep_kubeconfig(self, run: Run) -> None:
+        cluster, member = await self._c.cluster(run.subject), await self._member(run)
+        await self._retire(run)
+        await self._joining.take_kubeconfig(cluster, member, Board(run).log(member))
+        await self._joining.api_answers(cluster.id)
+
+    async def _retire(self, run: Run) -> None:
+        """The lost ones are members no more: if one comes back it is cleaned, for its old etcd must
+        not be a second truth.
+        """
+        c = self._c
+        for member in await c.members(run.subject):
+            if member.device_id in run.ctx["lost"] and member.state != MemberState.CLEANING:
+                await c.change_member(member, MemberState.CLEANING)
+
+    async def lead(self, run: Run) -> None:
+        c = self._c
+        cluster, member = await c.cluster(run.subject), await self._member(run)
+        others = [
+            one
+            for one in await c.members(run.subject)
+            if not one.is_control_plane and one.state == MemberState.READY
+        ]
+        await self._joining.lead_to(cluster, others, [member], Board(run).log)
+
+    async def settle(self, run: Run) -> None:
+        await settle_nodes(self._upkeep, run)
+
+    async def finish(self, run: Run) -> None:
+        await self._forming.finish(run)
+        try:
+            await self.sweep(run)
+        except AppError as error:
+            run.log(f"the backup's copy on the host was not removed: {error}")
+
+    async def _member(self, run: Run) -> Member:
+        async with self._c.db.read() as tx:
+            return await clusters_store.member(tx, run.subject, run.ctx["device_ids"][0])
+
+
+async def _send(shell: Shell, clear: Path, folder: str) -> None:
+    await shell.run(["mkdir", "-p", "-m", "0700", HOST_FOLDER, folder], root=True)
+    await shell.send(clear, f"{folder}/{ETCD_FILE}", mode=0o600, root=True)
+
+
+def _expecting_data(cluster: Cluster) -> Cluster:
+    profile = cluster.options.profile
+    ignored = [*profile.ignore_preflight, _EXPECTED]
+    options = replace(cluster.options, profile=replace(profile, ignore_preflight=ignored))
+    return replace(cluster, options=options)
+
+
+def _folder(run: Run) -> str:
+    return f"{HOST_FOLDER}/{run.id}"

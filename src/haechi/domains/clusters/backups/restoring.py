@@ -1,0 +1,224 @@
+"""The operation `restore_cluster`: all control planes go back to a backup, together.
+
+etcd is restored on each of them into one new etcd cluster, so it is the same with one and with
+three. What ran before is kept on the hosts until the restored cluster lives, and put back where it
+does not. AIs go on all the while: kubelets keep their pods without an API.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from haechi.core.operations import Definition, Run, Step
+from haechi.domains.clusters import etcd, static_pods
+from haechi.domains.clusters.backups import store
+from haechi.domains.clusters.backups.model import ETCD_FILE, ControlPlanesAway
+from haechi.domains.clusters.backups.taking import HOST_FOLDER, Upkeep, remove_folder
+from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.joining import Joining
+from haechi.domains.clusters.model import Member, MemberState
+from haechi.errors import AppError, Text
+
+KIND: Final = "restore_cluster"
+KEPT: Final = f"{etcd.DATA_DIR}.before-restore"
+PUT_BACK_SCRIPT: Final = """\
+set -eu
+data=$1; kept=$2
+if [ -d "$kept/member" ]; then
+  rm -rf "$data/member"
+  mv "$kept/member" "$data/member"
+  rm -rf "$kept"
+fi
+"""
+
+
+class Restoring:
+    def __init__(self, upkeep: Upkeep, joining: Joining) -> None:
+        self._upkeep = upkeep
+        self._c = upkeep.context
+        self._joining = joining
+
+    def definition(self) -> Definition:
+        def step(name: str, ko: str, en: str, do: Act, undo: Act | None = None) -> Step:
+            return Step(name, Text(ko, en), do, undo, timeout_s=1800)
+
+        return Definition(
+            kind=KIND,
+            title=Text("클러스터 복원", "Restore a cluster"),
+            parallel=2,
+            steps=[
+                step("check", "제어 노드 확인", "Check the control planes", self.check),
+                step("bring", "백업 보내기", "Send the backup there", self.bring, self.sweep),
+                step("stop", "제어 노드 멈추기", "Stop the control planes", self.stop, self.let_go),
+                step("restore", "etcd 복원", "Restore etcd", self.restore, self.put_back),
+                step(
+                    "start",
+                    "제어 노드 시작",
+                    "Start the control planes",
+                    self.start,
+                    self.hold_again,
+                ),
+                step("wait", "응답 대기", "Wait for the API", self.wait),
+                step("settle", "노드 맞추기", "Settle the nodes", self.settle),
+                step("tidy", "정리", "Tidy up", self.tidy),
+            ],
+        )
+
+    async def check(self, run: Run) -> None:
+        """Every control plane, or none: one left out would go on with the old data."""
+        away: list[str] = []
+
+        async def look(member: Member) -> None:
+            async with self._c.hosts.open(member.device_id) as shell:
+                await shell.run(["true"], root=True)
+
+        members = await self._control_planes(run)
+        reached = await self._c.on_each(
+            members, look, failed=lambda member, error: away.append(f"{member.node_name} ({error})")
+        )
+        if away or not reached:
+            raise ControlPlanesAway(away=", ".join(away))
+
+    async def bring(self, run: Run) -> None:
+        c, vault = self._c, self._upkeep.vault
+        async with c.db.read() as tx:
+            row = await store.row(tx, run.subject, run.ctx["backup_id"])
+        clear = vault.clear_path(run.id)
+        try:
+            await vault.take_out(row, ETCD_FILE, clear)
+
+            async def send(shell: Shell) -> None:
+                folder = _folder(run)
+                await shell.run(["mkdir", "-p", "-m", "0700", HOST_FOLDER, folder], root=True)
+                await shell.send(clear, f"{folder}/{ETCD_FILE}", mode=0o600, root=True)
+
+            await self._on_all(run, send)
+        finally:
+            clear.unlink(missing_ok=True)
+
+    async def stop(self, run: Run) -> None:
+        self._upkeep.silent.add(run.subject)
+        await self._on_all(run, static_pods.hold)
+
+    async def restore(self, run: Run) -> None:
+        members = await self._control_planes(run)
+        peers = {one.node_name: one.address for one in members}
+        names = {one.device_id: one.node_name for one in members}
+
+        async def act(shell: Shell) -> None:
+            await etcd.restore_snapshot(
+                shell,
+                f"{_folder(run)}/{ETCD_FILE}",
+                name=names[shell.host.device_id],
+                peers=peers,
+                token=run.id,
+            )
+
+        await self._on_all(run, act)
+
+    async def start(self, run: Run) -> None:
+        await self._on_all(run, static_pods.release)
+
+    async def wait(self, run: Run) -> None:
+        run.progress(0.7, "waiting for the API")
+        await self._joining.api_answers(run.subject)
+        run.ctx["lives"] = True
+        await run.save()
+        self._upkeep.silent.discard(run.subject)
+
+    # --- undo: only while the restored cluster has not lived
+
+    async def hold_again(self, run: Run) -> None:
+        if not run.ctx.get("lives"):
+            await self._on_all(run, static_pods.hold)
+
+    async def put_back(self, run: Run) -> None:
+        """What was there before. The pods are held back."""
+
+        async def act(shell: Shell) -> None:
+            argv = ["sh", "-c", PUT_BACK_SCRIPT, "haechi-put-back", etcd.DATA_DIR, KEPT]
+            await shell.run(argv, root=True, timeout_s=300)
+
+        if not run.ctx.get("lives"):
+            await self._on_all(run, act)
+
+    async def let_go(self, run: Run) -> None:
+        self._upkeep.silent.discard(run.subject)
+        await self._on_all(run, static_pods.release)
+
+    async def sweep(self, run: Run) -> None:
+        async def act(shell: Shell) -> None:
+            await remove_folder(shell, _folder(run))
+
+        await self._on_all(run, act)
+
+    # --- afterwards
+
+    async def settle(self, run: Run) -> None:
+        await settle_nodes(self._upkeep, run)
+
+    async def tidy(self, run: Run) -> None:
+        async def act(shell: Shell) -> None:
+            await remove_folder(shell, _folder(run))
+            await shell.run(["rm", "-rf", KEPT], root=True)
+
+        await self._on_all(run, act)
+        run.ctx["result"] = {"backup_id": run.ctx["backup_id"]}
+
+    async def _control_planes(self, run: Run) -> list[Member]:
+        members = await self._c.members(run.subject)
+        return [
+            one
+            for one in members
+            if one.is_control_plane and one.state in {MemberState.READY, MemberState.LEAVING}
+        ]
+
+    async def _on_all(self, run: Run, act: Callable[[Shell], Awaitable[object]]) -> None:
+        """All control planes beside each other; the first failure is raised once all have ended."""
+        failures: list[AppError] = []
+
+        async def one(member: Member) -> None:
+            def log(line: str) -> None:
+                run.log(f"[{member.node_name}] {line}")
+
+            await self._c.on_host(member.device_id, act, log=log)
+
+        await self._c.on_each(
+            await self._control_planes(run),
+            one,
+            failed=lambda _member, error: failures.append(error),
+        )
+        if failures:
+            raise failures[0]
+
+
+Act = Callable[[Run], Awaitable[None]]
+
+
+async def settle_nodes(upkeep: Upkeep, run: Run) -> None:
+    """Bring the restored API and the living cluster together: nodes that are no members go, and
+    members that the backup does not know register again (a kubelet does when it starts).
+    """
+    c = upkeep.context
+    members = [one for one in await c.members(run.subject) if one.state != MemberState.CLEANING]
+    names = {one.node_name for one in members}
+    async with c.kube(run.subject) as kube:
+        known = await kube.nodes()
+        for node in known:
+            if node.name not in names:
+                run.log(f"node {node.name} is of the backup, not of the cluster: removed")
+                await kube.delete_node(node.name)
+
+    async def restart(member: Member) -> None:
+        async def act(shell: Shell) -> None:
+            await shell.run(["systemctl", "restart", "kubelet"], root=True, timeout_s=120)
+
+        await c.on_host(member.device_id, act, log=run.log, away_s=0)
+
+    def missed(member: Member, error: AppError) -> None:
+        run.log(f"[{member.node_name}] its kubelet was not restarted: {error}")
+
+    await c.on_each(members, restart, failed=missed)
+
+
+def _folder(run: Run) -> str:
+    return f"{HOST_FOLDER}/{run.id}"

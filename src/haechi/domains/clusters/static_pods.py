@@ -1,0 +1,93 @@
+"""The control plane's own pods on a host: held back, let go, restarted one after the other.
+
+The kubelet runs what lies in its manifests folder. Holding a pod back means moving its manifest out
+of there; nothing here needs the Kubernetes API.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from haechi.domains.clusters.host.ports import Shell
+
+FOLDER: Final = "/etc/kubernetes/manifests"
+HELD_FOLDER: Final = "/etc/kubernetes/manifests.haechi"
+ALL: Final = ("kube-controller-manager", "kube-scheduler", "kube-apiserver", "etcd")
+"""In the order in which they can be ended without one crying for another."""
+STOP_S: Final = 180
+READY_S: Final = 180
+
+HOLD_SCRIPT: Final = """\
+set -eu
+from=$1; to=$2; limit=$3; shift 3
+mkdir -p -m 0700 "$to"
+systemctl is-active --quiet kubelet || systemctl start kubelet
+for name in "$@"; do
+  if [ -e "$from/$name.yaml" ]; then mv "$from/$name.yaml" "$to/"; fi
+done
+running() {
+  ids=$(ctr -n k8s.io tasks ls | awk 'NR > 1 && $3 == "RUNNING" { print $1 }')
+  for name in "$@"; do
+    filter="labels.\\"io.kubernetes.container.name\\"==$name"
+    for id in $(ctr -n k8s.io containers ls -q "$filter"); do
+      case " $(echo $ids) " in *" $id "*) echo "$name" ;; esac
+    done
+  done
+}
+waited=0
+while [ -n "$(running "$@")" ]; do
+  waited=$((waited + 1))
+  if [ "$waited" -gt "$limit" ]; then
+    echo "still running: $(running "$@" | tr '\\n' ' ')" >&2
+    exit 75
+  fi
+  sleep 1
+done
+"""
+RELEASE_SCRIPT: Final = """\
+set -eu
+to=$1; from=$2; shift 2
+for name in "$@"; do
+  if [ -e "$from/$name.yaml" ]; then mv "$from/$name.yaml" "$to/"; fi
+done
+rmdir "$from" 2>/dev/null || :
+systemctl is-active --quiet kubelet || systemctl start kubelet
+"""
+RESTART_SCRIPT: Final = """\
+set -eu
+name=$1; limit=$2
+filter="labels.\\"io.kubernetes.container.name\\"==$name"
+alive() {
+  ids=$(ctr -n k8s.io tasks ls | awk 'NR > 1 && $3 == "RUNNING" { print $1 }')
+  for id in $(ctr -n k8s.io containers ls -q "$filter"); do
+    case " $(echo $ids) " in *" $id "*) echo "$id" ;; esac
+  done
+}
+for old in $(alive); do ctr -n k8s.io tasks kill -s SIGTERM "$old" || :; done
+sleep 1
+waited=0
+while true; do
+  now=$(alive)
+  if [ -n "$now" ] && [ "$now" != "${old:-}" ]; then exit 0; fi
+  waited=$((waited + 1))
+  if [ "$waited" -gt "$limit" ]; then echo "$name did not come back" >&2; exit 75; fi
+  sleep 1
+done
+"""
+
+
+async def hold(shell: Shell, names: Sequence[str] = ALL) -> None:
+    """End these pods and keep them from coming back. Idempotent."""
+    argv = ["sh", "-c", HOLD_SCRIPT, "haechi-hold", FOLDER, HELD_FOLDER, str(STOP_S), *names]
+    await shell.run(argv, root=True, timeout_s=STOP_S + 60)
+
+
+async def release(shell: Shell, names: Sequence[str] = ALL) -> None:
+    """Let them run again. Idempotent; does not wait for them."""
+    argv = ["sh", "-c", RELEASE_SCRIPT, "haechi-release", FOLDER, HELD_FOLDER, *names]
+    await shell.run(argv, root=True, timeout_s=60)
+
+
+async def restart(shell: Shell, name: str) -> None:
+    """End one pod's container and wait for the one that the kubelet starts in its place."""
+    argv = ["sh", "-c", RESTART_SCRIPT, "haechi-restart", name, str(READY_S)]
+    await shell.run(argv, root=True, timeout_s=READY_S + 60)
