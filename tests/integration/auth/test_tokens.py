@@ -58,11 +58,26 @@ async def test_a_token_cannot_make_tokens_nor_take_over_its_owner(site):
     ] == "auth.needs_session"
     change = {"current": "x", "new": "a new long password"}
     assert (await program.put("/me/password", json=change)).json()["code"] == "auth.needs_session"
-    own = f"/users/{(await admin.get('/me')).json()['id']}"
-    answer = await program.patch(
-        own, json={"password": "a new long password"}, headers={"If-Match": "*"}
-    )
-    assert answer.json()["code"] == "auth.own_password"
+
+
+async def test_no_token_changes_who_there_is(site):
+    """A leaked token of an administrator must not make him a friend, nor shut others out."""
+    admin = await site.admin()
+    kim = await site.user("kim", Role.OPERATOR)
+    program = bearer(site, (await make(admin))["secret"])
+    body = {"name": "mallory", "password": "a new long password", "role": "admin"}
+    path, any_revision = f"/users/{kim.id}", {"If-Match": "*"}
+    for answer in (
+        await program.post("/users", json=body),
+        await program.patch(path, json={"role": "admin"}, headers=any_revision),
+        await program.patch(path, json={"disabled": True}, headers=any_revision),
+        await program.delete(path),
+    ):
+        assert answer.status_code == 403
+        assert answer.json()["code"] == "auth.needs_session"
+    names = {user["name"] for user in (await program.get("/users")).json()["items"]}
+    assert names == {"admin", "kim"}
+    assert (await admin.post("/users", json=body)).status_code == 201
 
 
 async def test_expiry(site):

@@ -22,6 +22,7 @@ from haechi.domains.auth.authenticator import Authenticator
 from haechi.domains.auth.errors import (
     BadUserName,
     LastAdmin,
+    NeedsSession,
     OwnPassword,
     UserNameTaken,
     UserNotFound,
@@ -95,7 +96,11 @@ class Users:
         role: Role,
         language: Language | None = None,
     ) -> User:
-        """The user must change the password at the first log-in: two people know it."""
+        """The user must change the password at the first log-in: two people know it.
+
+        Raises NeedsSession for a token: one that leaked must not make people of its own.
+        """
+        _check_person(by)
         name = _checked_name(name)
         check_password(name, password)
         hashed = await self._passwords.hash(password)
@@ -121,8 +126,9 @@ class Users:
     ) -> User:
         """Sets what is not None. With `revision`, raises StaleEdit where it is not current.
 
-        A new password ends the user's sessions and must be changed by him.
+        A new password ends the user's sessions and must be changed by him. Raises NeedsSession.
         """
+        _check_person(by)
         user = await self.get_user(user_id)
         if change.name is not None:
             change = replace(change, name=_checked_name(change.name))
@@ -152,6 +158,7 @@ class Users:
 
     async def delete_user(self, by: Principal, user_id: str) -> None:
         """With all sessions and tokens."""
+        _check_person(by)
         async with self._db.write() as tx:
             row = await get_row(tx, user_id)
             await self._check_not_last_admin(tx, row)
@@ -230,6 +237,11 @@ class Users:
         )
         if not others:
             raise LastAdmin(name=row.name)
+
+
+def _check_person(by: Principal) -> None:
+    if by.kind not in {"user", "system"}:
+        raise NeedsSession
 
 
 async def get_row(tx: AsyncSession, user_id: str) -> UserRow:
