@@ -3,15 +3,20 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from haechi.core.access import SYSTEM
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.errors import HostsNotFit
+from haechi.domains.clusters.host.errors import HostKeyUnknown
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.model import FormOptions, Member, MemberRole
 from haechi.domains.clusters.ports import HostFinding, HostReport
 from haechi.errors import AppError, catalogue
 
 OnText = Callable[[str], None]
+TRUST: Final = "host_key_unknown"
+"""Accepted, it pins the keys that hosts show at their first contact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class Checking:
                 return await c.work.report(shell, host.device_id, host.role)
 
             try:
+                if TRUST in options.accept:
+                    await self._trust(host.device_id)
                 reports[host.device_id] = await c.on_host(
                     host.device_id, act, log=log(host.device_id), away_s=0
                 )
@@ -88,6 +95,15 @@ class Checking:
         ]
         return Checked(found, findings, accepted)
 
+    async def _trust(self, device_id: str) -> None:
+        """First contact, on the caller's word. A key that is pinned and differs stays an error."""
+        try:
+            async with self._c.hosts.open(device_id):
+                return
+        except HostKeyUnknown as error:
+            shown = str(error.data["fingerprint"])
+        await self._c.hosts.learn(device_id, by=SYSTEM, fingerprint=shown)
+
     async def remember(self, members: Sequence[Member], reports: Sequence[HostReport]) -> None:
         """What the check saw: addresses of members, and what devices are."""
         c = self._c
@@ -106,7 +122,7 @@ def _unreachable(host: HostToCheck, error: AppError) -> HostFinding:
         device_id=host.device_id,
         host=host.name,
         name=error.code.rpartition(".")[2],
-        level="error",
+        level="warning" if isinstance(error, HostKeyUnknown) else "error",
         code=error.code,
         data={**error.data, "host": error.data.get("host", host.name)},
     )

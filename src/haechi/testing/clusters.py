@@ -1,0 +1,379 @@
+"""A site in memory for tests of clusters: hosts on which kubeadm, the API and the parts of `host/`
+do as the real ones do, as far as forming and deleting can tell.
+
+    site = FakeSite()
+    site.host("dev-a", name="master")
+    site.refuse("dev-b", "kubeadm join", "kubelet is dead")
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import yaml
+
+from haechi.domains.clusters import kubeadm
+from haechi.domains.clusters.errors import KubeUnreachable, NoBundle
+from haechi.domains.clusters.host.ports import Ran, Shell
+from haechi.domains.clusters.model import FormOptions, MemberRole
+from haechi.domains.clusters.ports import (
+    ClusterDevice,
+    Drained,
+    HostFinding,
+    HostReport,
+    KubeAccess,
+    Manifest,
+    Node,
+    OnText,
+    Pod,
+    Rollout,
+)
+from haechi.errors import AppError, ObjectNotFound
+from haechi.testing.hosts import Call, FakeHosts, FakeShell
+
+VERSION: Final = "1.36.3"
+PREPARED: Final = "/opt/fake/prepared"
+CA_DATA: Final = "RkFLRSBDQQ=="
+_INIT: Final = "kubeadm init --config"
+_JOIN: Final = "kubeadm join"
+_RESET: Final = "kubeadm reset"
+
+
+@dataclass
+class FakeKube:
+    """One cluster's API. `down`: nobody answers."""
+
+    cluster_id: str
+    nodes_by_name: dict[str, Node] = field(default_factory=dict)
+    objects: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
+    down: bool = False
+    not_ready: set[str] = field(default_factory=set)
+    """Names of nodes that never become Ready."""
+    drained: list[str] = field(default_factory=list)
+
+    def _reach(self) -> None:
+        if self.down:
+            raise KubeUnreachable(cluster_id=self.cluster_id, reason="the fake is down")
+
+    async def version(self) -> str:
+        self._reach()
+        return VERSION
+
+    async def nodes(self) -> list[Node]:
+        self._reach()
+        return list(self.nodes_by_name.values())
+
+    async def node(self, name: str) -> Node | None:
+        self._reach()
+        return self.nodes_by_name.get(name)
+
+    async def label_node(self, name: str, labels: Mapping[str, str | None]) -> None:
+        node = self.nodes_by_name[name]
+        merged = {**node.labels, **{key: value for key, value in labels.items() if value}}
+        self.nodes_by_name[name] = replace(node, labels=merged)
+
+    async def untaint_node(self, name: str, key: str) -> None:
+        node = self.nodes_by_name[name]
+        kept = tuple(one for one in node.taints if not one.startswith(key))
+        self.nodes_by_name[name] = replace(node, taints=kept)
+
+    async def cordon(self, name: str) -> None:
+        self.nodes_by_name[name] = replace(self.nodes_by_name[name], unschedulable=True)
+
+    async def uncordon(self, name: str) -> None:
+        self.nodes_by_name[name] = replace(self.nodes_by_name[name], unschedulable=False)
+
+    async def drain(self, name: str, *, grace_s: int, timeout_s: float, log: OnText) -> Drained:
+        del grace_s, timeout_s
+        self._reach()
+        if name in self.nodes_by_name:
+            await self.cordon(name)
+        self.drained.append(name)
+        log(f"drained {name}")
+        return Drained(0, ())
+
+    async def delete_node(self, name: str) -> None:
+        self._reach()
+        self.nodes_by_name.pop(name, None)
+
+    async def pods(
+        self,
+        *,
+        namespace: str | None = None,
+        node: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[Pod]:
+        del namespace, node, labels
+        self._reach()
+        return []
+
+    async def apply(self, objects: Sequence[Manifest], *, log: OnText | None = None) -> None:
+        del log
+        self._reach()
+        for one in objects:
+            self.objects[_key(one)] = dict(one)
+
+    async def delete(self, objects: Sequence[Manifest], *, wait_s: float = 30) -> None:
+        del wait_s
+        self._reach()
+        for one in objects:
+            self.objects.pop(_key(one), None)
+
+    async def get(
+        self, api_version: str, kind: str, name: str, namespace: str | None = None
+    ) -> dict[str, Any] | None:
+        del api_version
+        self._reach()
+        return self.objects.get((kind, namespace or "", name))
+
+    async def rollout(self, kind: str, namespace: str, name: str) -> Rollout | None:
+        """That of flannel is there when it was applied, Kubernetes' own always."""
+        self._reach()
+        if namespace == "kube-system" or (kind, namespace, name) in self.objects:
+            count = len(self.nodes_by_name)
+            return Rollout(count, count, count)
+        return None
+
+    async def watch_nodes(self) -> AsyncIterator[list[Node]]:
+        self._reach()
+        yield await self.nodes()
+        await asyncio.Event().wait()
+
+
+def _key(one: Manifest) -> tuple[str, str, str]:
+    metadata = one["metadata"]
+    return str(one["kind"]), str(metadata.get("namespace", "")), str(metadata["name"])
+
+
+@dataclass
+class FakeKubes:
+    clusters: dict[str, FakeKube] = field(default_factory=dict)
+
+    def of(self, cluster_id: str) -> FakeKube:
+        return self.clusters.setdefault(cluster_id, FakeKube(cluster_id))
+
+    @asynccontextmanager
+    async def open(self, access: KubeAccess) -> AsyncIterator[FakeKube]:
+        assert access.servers, "no control plane to call"
+        yield self.of(access.cluster_id)
+
+
+@dataclass
+class FakeWork:
+    """`findings_of` are told by the check; `failures` are raised once: (act, device)."""
+
+    findings_of: list[HostFinding] = field(default_factory=list)
+    failures: dict[tuple[str, str], AppError] = field(default_factory=dict)
+    hold: dict[tuple[str, str], asyncio.Event] = field(default_factory=dict)
+    acts: list[tuple[str, str]] = field(default_factory=list)
+    """What was done, in order: `("prepare", "dev-a")`."""
+
+    async def _act(self, act: str, shell: Shell) -> str:
+        device_id = shell.host.device_id
+        _ = await shell.run(["true"])  # raises where the host is away
+        self.acts.append((act, device_id))
+        if (act, device_id) in self.hold:
+            await self.hold[act, device_id].wait()
+        error = self.failures.pop((act, device_id), None)
+        if error is not None:
+            raise error
+        return device_id
+
+    async def report(self, shell: Shell, device_id: str, role: MemberRole) -> HostReport:
+        await self._act("report", shell)
+        return HostReport(
+            device_id, shell.host.name, role, shell.host.address, "linux/amd64", device_id, {}
+        )
+
+    def findings(self, reports: Sequence[HostReport], options: FormOptions) -> list[HostFinding]:
+        del options
+        known = {one.device_id for one in reports}
+        return [one for one in self.findings_of if one.device_id in known]
+
+    async def snapshot(self, shell: Shell) -> dict[str, Any]:
+        await self._act("snapshot", shell)
+        assert isinstance(shell, FakeShell)
+        return {"files": sorted(shell.files)}
+
+    def differences(
+        self, before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        changed = set(before["files"]) ^ set(after["files"])
+        return [{"what": "file", "path": path} for path in sorted(changed)]
+
+    async def prepare(
+        self,
+        shell: Shell,
+        role: MemberRole,
+        options: FormOptions,
+        version: str,
+        *,
+        log: OnText,
+        progress: Callable[[float], None],
+    ) -> None:
+        del role, options
+        await shell.write(PREPARED, version)
+        await self._act("prepare", shell)
+        progress(1.0)
+        log("prepared")
+
+    async def clean(self, shell: Shell, *, log: OnText) -> None:
+        del log
+        assert isinstance(shell, FakeShell)
+        await self._act("clean", shell)
+        shell.files.pop(PREPARED, None)
+
+
+@dataclass
+class FakeReleases:
+    versions: list[str] = field(default_factory=lambda: [VERSION])
+
+    async def resolve(self, options: FormOptions, platforms: Collection[str]) -> str:
+        wanted = options.kubernetes_version or ""
+        fitting = [one for one in self.versions if f"{one}.".startswith(f"{wanted}.".lstrip("."))]
+        if not fitting:
+            raise NoBundle(version=wanted, platform=", ".join(sorted(platforms)))
+        return fitting[-1]
+
+    async def image(self, version: str, name: str) -> str:
+        return f"registry.example/{name}:v{version}"
+
+
+@dataclass
+class FakeDevices:
+    devices: dict[str, ClusterDevice] = field(default_factory=dict)
+    machines: dict[str, str] = field(default_factory=dict)
+
+    async def device(self, device_id: str) -> ClusterDevice:
+        if device_id not in self.devices:
+            raise ObjectNotFound(kind="device", id=device_id)
+        return self.devices[device_id]
+
+    async def report_machine(self, device_id: str, *, machine_id: str, platform: str) -> None:
+        del platform
+        self.machines[device_id] = machine_id
+
+
+@dataclass
+class FakeSite:
+    hosts: FakeHosts = field(default_factory=FakeHosts)
+    kubes: FakeKubes = field(default_factory=FakeKubes)
+    work: FakeWork = field(default_factory=FakeWork)
+    releases: FakeReleases = field(default_factory=FakeReleases)
+    devices: FakeDevices = field(default_factory=FakeDevices)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    """kubeadm's own: `("init", "dev-a")`."""
+
+    def host(self, device_id: str, *, name: str = "") -> FakeShell:
+        shell = self.hosts.add(device_id, name=name, lenient=True)
+        self.devices.devices[device_id] = ClusterDevice(
+            device_id, shell.host.name, shell.host.name, shell.host.address
+        )
+        shell.put("/etc/hosts", "127.0.0.1 localhost\n")
+        shell.on(lambda line: line.startswith("sh -c 'id -un;"), stdout="kim\nkim\n/home/kim\n")
+        shell.on(
+            lambda line: line.startswith("sh -c 'if grep -qs"), do=self._take_kubeconfig(shell)
+        )
+        shell.on("cat /etc/haechi/node.json", do=lambda _: _cat(shell, kubeadm.MARKER))
+        shell.on(lambda line: line.startswith("rm "), do=lambda call: _remove(shell, call))
+        shell.on(lambda line: _INIT in line, do=lambda _: self._init(shell))
+        shell.on(lambda line: _JOIN in line, do=lambda _: self._join(shell))
+        shell.on(lambda line: _RESET in line, do=lambda _: self._reset(shell))
+        return shell
+
+    def refuse(self, device_id: str, what: str, stderr: str, *, times: int | None = 1) -> None:
+        """The next such kubeadm fails so."""
+        shell = self.hosts.hosts[device_id]
+        shell.on(lambda line: what in line, status=1, stderr=stderr, times=times)
+
+    def documents(self, shell: FakeShell) -> dict[str, dict[str, Any]]:
+        """The configuration of kubeadm as it lies on the host now, by kind."""
+        found = yaml.safe_load_all(shell.text(kubeadm.CONFIG))
+        return {str(one["kind"]): one for one in found}
+
+    def _init(self, shell: FakeShell) -> Ran:
+        self.calls.append(("init", shell.host.device_id))
+        documents = self.documents(shell)
+        cluster_id = documents["ClusterConfiguration"]["clusterName"]
+        server = f"https://{documents['ClusterConfiguration']['controlPlaneEndpoint']}"
+        self._admin_conf(shell, server)
+        self._register(
+            shell, cluster_id, documents["InitConfiguration"]["nodeRegistration"], control=True
+        )
+        return Ran(0, "Your Kubernetes control-plane has initialized successfully!")
+
+    def _join(self, shell: FakeShell) -> Ran:
+        self.calls.append(("join", shell.host.device_id))
+        document = self.documents(shell)["JoinConfiguration"]
+        discovery = yaml.safe_load(shell.text(kubeadm.DISCOVERY))
+        server = discovery["clusters"][0]["cluster"]["server"]
+        cluster_id = server.split(".")[1]
+        token_id = document["discovery"]["tlsBootstrapToken"].partition(".")[0]
+        known = self.kubes.of(cluster_id).objects
+        if ("Secret", "kube-system", f"bootstrap-token-{token_id}") not in known:
+            return Ran(1, "", "error execution phase preflight: Unauthorized")
+        if "controlPlane" in document:
+            self._admin_conf(shell, server)
+        self._register(
+            shell, cluster_id, document["nodeRegistration"], control="controlPlane" in document
+        )
+        return Ran(0, "This node has joined the cluster")
+
+    def _reset(self, shell: FakeShell) -> Ran:
+        self.calls.append(("reset", shell.host.device_id))
+        for path in [path for path in shell.files if path.startswith("/etc/kubernetes/")]:
+            del shell.files[path]
+        return Ran(0)
+
+    def _admin_conf(self, shell: FakeShell, server: str) -> None:
+        document = {
+            "clusters": [
+                {
+                    "name": "kubernetes",
+                    "cluster": {"server": server, "certificate-authority-data": CA_DATA},
+                }
+            ],
+            "users": [{"name": "admin", "user": {"client-key-data": "U0VDUkVU"}}],
+        }
+        shell.put(kubeadm.ADMIN_CONF, yaml.safe_dump(document), 0o600)
+
+    def _register(
+        self, shell: FakeShell, cluster_id: str, registration: dict[str, Any], *, control: bool
+    ) -> None:
+        kube = self.kubes.of(cluster_id)
+        name = registration["name"]
+        labels = dict([registration["kubeletExtraArgs"][0]["value"].split("=")])
+        kube.nodes_by_name[name] = Node(
+            name=name,
+            device_id=labels.get("haechi.internal/device-id"),
+            ready=name not in kube.not_ready,
+            unschedulable=False,
+            control_plane=control,
+            addresses=(shell.host.address,),
+            kubelet_version=VERSION,
+            labels=labels,
+        )
+
+    def _take_kubeconfig(self, shell: FakeShell) -> Callable[[Call], Ran | None]:
+        def take(call: Call) -> Ran | None:
+            del call
+            shell.files.pop("/home/kim/.kube/config", None)
+            return None
+
+        return take
+
+
+def _cat(shell: FakeShell, path: str) -> Ran:
+    if path not in shell.files:
+        return Ran(1, "", f"cat: {path}: No such file or directory")
+    return Ran(0, json.dumps(json.loads(shell.text(path))))
+
+
+def _remove(shell: FakeShell, call: Call) -> Ran:
+    for path in call.command.split()[2:]:
+        for known in [one for one in shell.files if one == path or one.startswith(f"{path}/")]:
+            del shell.files[known]
+    return Ran(0)
