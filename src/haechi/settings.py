@@ -130,6 +130,15 @@ class BuildsSettings(_Section):
     """Builds for another platform than the builder's: refuse, or run under qemu-user-static."""
 
 
+class BundleSettings(_Section):
+    folder: Path = Path("~/.cache/haechi/bundles")
+    """Where offline bundles lie, a folder each; clusters are formed from them."""
+    cache: Path = Path("~/.cache/haechi")
+    """What making a bundle keeps between runs: compiled programs, modules, logs."""
+    debian_mirror: str = ""
+    """Debian archive for a bundle's host packages; empty: as this machine's apt has it."""
+
+
 class ResultsSettings(_Section):
     retention_days: Annotated[float, Field(gt=0)] = 30
     """Results older than this are deleted."""
@@ -223,6 +232,7 @@ class Settings(_Section):
     registry: RegistrySettings = RegistrySettings()
     packages: PackagesSettings = PackagesSettings()
     builds: BuildsSettings = BuildsSettings()
+    bundle: BundleSettings = BundleSettings()
     results: ResultsSettings = ResultsSettings()
     metrics: MetricsSettings = MetricsSettings()
     collaboration: CollaborationSettings = CollaborationSettings()

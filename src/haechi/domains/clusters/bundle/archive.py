@@ -56,11 +56,18 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """A file or link that is put into a root file system."""
+    """A file, link or folder that is put into a root file system."""
 
     content: bytes = b""
     link: str = ""
+    folder: bool = False
     mode: int = 0o644
+
+    @property
+    def kind(self) -> bytes:
+        if self.folder:
+            return tarfile.DIRTYPE
+        return tarfile.SYMTYPE if self.link else tarfile.REGTYPE
 
 
 class _Digesting:
@@ -126,8 +133,7 @@ def root_layer(root: Path, extras: Mapping[str, Extra], target: Path) -> Layer:
             entry.uid, entry.gid, entry.size = member.uid, member.gid, member.size
             tar.addfile(entry, source.extractfile(member) if member.isreg() else None)
         for path, extra in sorted(extras.items()):
-            kind = tarfile.SYMTYPE if extra.link else tarfile.REGTYPE
-            entry = _entry(path, kind, extra.mode)
+            entry = _entry(path, extra.kind, extra.mode)
             entry.linkname = extra.link
             entry.size = len(extra.content)
             tar.addfile(entry, io.BytesIO(extra.content))

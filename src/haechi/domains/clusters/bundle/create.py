@@ -179,7 +179,7 @@ class _Making:
         return archive.Layer(folder / "layer.tar.gz", **said)
 
     def _debian_piece(self, kind: str, names: tuple[str, ...]) -> Path:
-        """Keyed by the whole recipe, whose digest holds the code's revision and our scripts."""
+        """Keyed by what was asked for, not by what the mirror had: `again` asks anew."""
         suite = self._recipe.host.suite
         extras = "".join(f"{path}{extra}" for path, extra in sorted(root_extras().items()))
         digest = licences.digest_of(kind, suite, *names, extras)[:16]
@@ -300,12 +300,18 @@ def root_extras() -> dict[str, archive.Extra]:
     links = {
         f"{_SBIN}/{name}": archive.Extra(link="iptables-chosen", mode=0o777) for name in _TABLES
     }
+    folders = {
+        path: archive.Extra(folder=True, mode=0o1777 if path == "tmp" else 0o755)
+        for path in ("dev", "etc", "proc", "root", "run", "sys", "tmp", "var", "var/lib")
+    }
     return {
+        **folders,
         f"{_SBIN}/iptables-chosen": archive.Extra(chooser, mode=0o755),
         **links,
         "etc/passwd": archive.Extra(b"root:x:0:0:root:/root:/bin/sh\n"),
         "etc/group": archive.Extra(b"root:x:0:\n"),
         "etc/nsswitch.conf": archive.Extra(b"hosts: files dns\n"),
+        "var/run": archive.Extra(link="/run", mode=0o777),
     }
 
 
