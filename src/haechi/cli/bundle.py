@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from haechi.cli.client import Api, ApiError, pass_api
+from haechi.domains.clusters.bundle import carrying, recipe
+from haechi.domains.clusters.bundle.model import Bundle, Role, name_of
+from haechi.domains.clusters.bundle.shelf import Shelf
+from haechi.domains.clusters.bundle.verify import verify
 from haechi.errors import AppError, Language
 
 if TYPE_CHECKING:
-    from haechi.domains.clusters.bundle.model import Bundle
-    from haechi.domains.clusters.bundle.recipe import Recipe
     from haechi.settings import BundleSettings
 
 COLUMNS: Final = ["name", "kubernetes", "platform", "size_bytes", "state", "folder"]
@@ -53,19 +55,15 @@ def _own_platform() -> str:
     return _PLATFORMS.get(machine.machine(), "linux/amd64")
 
 
-def _found(place: Path | None, config: Path | None) -> "Bundle":
+def _found(place: Path | None, config: Path | None) -> Bundle:
     """By folder, by name under `bundle.folder`, or this machine's newest."""
-    from haechi.domains.clusters.bundle import recipe
-    from haechi.domains.clusters.bundle.model import Bundle, name_of
-
     parent = _settings(config).folder.expanduser()
     if place is None:
         return Bundle.open(parent / name_of(recipe.load().kubernetes, _own_platform()))
     return Bundle.open(place if place.exists() or len(place.parts) > 1 else parent / place)
 
 
-def _described(found: "Bundle") -> dict[str, Any]:
-    from haechi.domains.clusters.bundle.model import Role
+def _described(found: Bundle) -> dict[str, Any]:
 
     roles: tuple[Role, ...] = ("worker", "control-plane")
     return {
@@ -103,14 +101,14 @@ class _Shown:
 
 
 async def _create(
-    found: "Recipe",
+    found: recipe.Recipe,
     platform: str,
     target: Path,
     settings: "BundleSettings",
     *,
     again: bool,
     shown: _Shown,
-) -> "Bundle":
+) -> Bundle:
     from haechi.adapters.bundle_debian import DebianMirror
     from haechi.adapters.bundle_go import GoCompiler
     from haechi.domains.clusters.bundle.create import Maker
@@ -154,9 +152,6 @@ def create_bundle(
 
     May be ended and started again: what is done is not done twice.
     """
-    from haechi.domains.clusters.bundle import recipe
-    from haechi.domains.clusters.bundle.model import name_of
-
     with _refusals(api):
         settings = _settings(config)
         found = recipe.load(kubernetes)
@@ -183,8 +178,6 @@ def verify_bundle(api: Api, place: Path | None, quick: bool, config: Path | None
 
     PLACE: a folder, or a name as `haechi bundle list` shows it.
     """
-    from haechi.domains.clusters.bundle.verify import verify
-
     with _refusals(api):
         found = _found(place, config)
         verify(found, quick=quick)
@@ -230,22 +223,13 @@ def show_bundle(api: Api, place: Path | None, config: Path | None) -> None:
 @pass_api
 def list_bundles(api: Api, config: Path | None) -> None:
     """List the bundles under the setting `bundle.folder`."""
-    from haechi.domains.clusters.bundle.model import Bundle
-    from haechi.domains.clusters.bundle.verify import problems
-
     with _refusals(api):
-        parent = _settings(config).folder.expanduser()
+        shelf = Shelf(_settings(config).folder.expanduser())
     rows = []
-    for folder in sorted(parent.iterdir()) if parent.is_dir() else []:
-        if folder.name.startswith(".") or not folder.is_dir():
-            continue
-        try:
-            found = Bundle.open(folder)
-        except AppError as error:
-            rows.append({"name": folder.name, "state": error.code, "folder": str(folder)})
-            continue
-        state = "damaged" if problems(found, quick=True) else "complete"
-        rows.append({**_described(found), "state": state})
+    for one in shelf.all():
+        state = one.fault.code.removeprefix("bundle.") if one.fault else "complete"
+        described = _described(one.bundle) if one.bundle else {"name": one.folder.name}
+        rows.append({**described, "state": state, "folder": str(one.folder)})
     api.show(rows, COLUMNS)
 
 
@@ -256,8 +240,6 @@ def list_bundles(api: Api, config: Path | None) -> None:
 @pass_api
 def pack_bundle(api: Api, place: Path | None, output: Path | None, config: Path | None) -> None:
     """Write a bundle as one tar file, to carry it to a site without internet."""
-    from haechi.domains.clusters.bundle import carrying
-
     with _refusals(api):
         found = _found(place, config)
         target = output or Path(f"{found.name}.tar")
@@ -272,8 +254,6 @@ def pack_bundle(api: Api, place: Path | None, output: Path | None, config: Path 
 @pass_api
 def unpack_bundle(api: Api, file: Path, output: Path | None, config: Path | None) -> None:
     """Unpack a carried bundle and verify all of it before it is put in place."""
-    from haechi.domains.clusters.bundle import carrying
-
     with _refusals(api):
         parent = output or _settings(config).folder.expanduser()
         found = carrying.unpack(file, parent)
