@@ -5,6 +5,7 @@ that needs root's rights; a host that somebody wired by hand needs none.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 from typing import Final
@@ -68,6 +69,8 @@ async def _text(shell: Shell, path: str) -> str:
 
 async def _resolve(host: str) -> str:
     """As this server sees it: the host may know no name service."""
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(host))
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return str(found[0][4][0])
