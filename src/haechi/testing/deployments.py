@@ -106,6 +106,7 @@ class FakePlaces:
 class FakeTokens:
     def __init__(self) -> None:
         self.issued: list[str] = []
+        self.revoked: list[str] = []
 
     async def issue_deployment_token(
         self, tx: AsyncSession, *, deployment_id: str, device_id: str, facts: dict[str, str]
@@ -116,7 +117,8 @@ class FakeTokens:
         return secret, token_digest(secret.reveal())
 
     async def revoke_deployment_token(self, tx: AsyncSession, deployment_id: str) -> None:
-        del tx, deployment_id
+        del tx
+        self.revoked.append(deployment_id)
 
 
 class FakeDevices:

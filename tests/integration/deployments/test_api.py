@@ -13,9 +13,8 @@ from haechi.web.app import create_api
 @pytest.fixture
 async def client(world):
     async def guard(connection: HTTPConnection) -> None:
-        connection.state.principal = Principal(
-            kind="user", id="usr-1", name="kim", role=Role.OPERATOR
-        )
+        role = Role[connection.headers.get("x-test-role", "operator").upper()]
+        connection.state.principal = Principal(kind="user", id="usr-1", name="kim", role=role)
 
     api = create_api(
         routers=[
@@ -123,3 +122,43 @@ async def test_every_route_declares_access(world):
     router = deployments_api.router(world.deployments, world.places)
     for route in router.routes:
         assert access_of(route.endpoint) is not None, route.path
+
+
+def as_(role: str) -> dict[str, dict[str, str]]:
+    return {"headers": {"X-Test-Role": role}}
+
+
+async def test_viewers_see_no_values_of_the_environment(world, client):
+    body = {
+        "version_id": "ver-1",
+        "device_ids": ["dev-a"],
+        "environment": {"API_KEY": "hunter2", "MODE": "fast"},
+    }
+    await run(world, client, await client.post("/deployments", json=body))
+    [shown] = (await client.get("/deployments")).json()["items"]
+    assert shown["environment"] == {"API_KEY": "hunter2", "MODE": "fast"}
+    for path in ("/deployments", f"/deployments/{shown['id']}"):
+        answer = await client.get(path, **as_("viewer"))
+        assert answer.status_code == 200
+        assert "hunter2" not in answer.text
+        assert '"API_KEY":"***"' in answer.text
+    operations = await client.get("/operations", **as_("viewer"))
+    assert "hunter2" not in operations.text
+
+
+async def test_no_way_back_to_privilege_without_an_administrator(world, client):
+    world.versions.change("ver-1", privileged=True)
+    body = {"version_id": "ver-1", "device_ids": ["dev-a"], "allow": ["privileged"]}
+    await run(world, client, await client.post("/deployments", json=body, **as_("admin")))
+    await run(
+        world,
+        client,
+        await client.post("/deployments", json={**body, "version_id": "ver-2", "allow": []}),
+    )
+    [now] = (await client.get("/deployments")).json()["items"]
+    path = f"/deployments/{now['id']}/rollback"
+    refused = await client.post(path)
+    assert (refused.status_code, refused.json()["code"]) == (403, "deployments.not_agreed")
+    ended = await run(world, client, await client.post(path, **as_("admin")))
+    assert ended["state"] == "succeeded"
+    await world.check_one("1")

@@ -535,3 +535,22 @@ async def test_a_deploy_cancelled_before_its_turn_holds_nothing(world):
         slots.release()
     assert (await world.deploy("2")).state == "succeeded"
     await world.check_one("2")
+
+
+async def test_what_is_gone_has_no_token_any_more(world):
+    await world.deploy("1")
+    first = await world.check_one("1")
+    assert world.tokens.revoked == []
+    await world.deploy("2")
+    second = await world.check_one("2")
+    assert world.tokens.revoked == [first.id]
+    world.engine.behaviour[world.image("3")] = "crash"
+    failed = await world.deploy("3")
+    assert failed.state == "failed"
+    await world.check_one("2")
+    third = set(world.tokens.issued) - {first.id, second.id}
+    assert third <= set(world.tokens.revoked)
+    assert second.id not in world.tokens.revoked
+    removal = await world.deployments.remove_deployment(second.id, by=SYSTEM)
+    await world.operations.wait(removal.id)
+    assert second.id in world.tokens.revoked

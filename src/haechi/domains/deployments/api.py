@@ -7,13 +7,14 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import Field
 
-from haechi.core.access import Role, requires
+from haechi.core.access import Principal, Role, requires
 from haechi.domains.deployments.model import Assignment, Deployment, Wishes
 from haechi.domains.deployments.ports import Places
 from haechi.domains.deployments.service import Deployments
 from haechi.errors import NotFound
 from haechi.rest import AcceptedOut, Caller, In, Out, PageOut, PageQuery, UtcTime, accepted
 
+HIDDEN = "***"
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Fps = Annotated[float, Field(gt=0, le=60)]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
@@ -86,6 +87,7 @@ class DeploymentOut(Out):
     camera: Literal["none", "one", "many"]
     camera_id: str | None
     environment: dict[str, str]
+    """A viewer sees the names; the values are `***`, as they may be secrets."""
     cpu: float | None
     memory_bytes: int | None
     generation: int
@@ -149,7 +151,8 @@ def router(deployments: Deployments, places: Places) -> APIRouter:
 def _deployment_routes(api: APIRouter, deployments: Deployments, places: Places) -> None:
     book = deployments.book
 
-    async def to_outs(found: Sequence[Deployment]) -> list[DeploymentOut]:
+    async def to_outs(found: Sequence[Deployment], by: Principal) -> list[DeploymentOut]:
+        hide = by.role is None or by.role < Role.OPERATOR
         names: dict[str, str] = {}
         for one in found:
             if one.device_id not in names:
@@ -157,7 +160,10 @@ def _deployment_routes(api: APIRouter, deployments: Deployments, places: Places)
                     names[one.device_id] = (await places.device(one.device_id)).name
                 except NotFound:
                     names[one.device_id] = one.device_id
-        return [_out(one, names[one.device_id], await book.previous_version(one)) for one in found]
+        outs = [_out(one, names[one.device_id], await book.previous_version(one)) for one in found]
+        for out in outs if hide else ():
+            out.environment = dict.fromkeys(out.environment, HIDDEN)
+        return outs
 
     @api.post("/deployments", status_code=202, tags=["deployments"])
     @requires(Role.OPERATOR)
@@ -177,6 +183,7 @@ def _deployment_routes(api: APIRouter, deployments: Deployments, places: Places)
     @api.get("/deployments", tags=["deployments"])
     @requires(Role.VIEWER)
     async def list_deployments(
+        by: Caller,
         page: Annotated[PageQuery, Depends()],
         device_id: Annotated[str | None, Query(max_length=64)] = None,
         package_id: Annotated[str | None, Query(max_length=64)] = None,
@@ -192,12 +199,12 @@ def _deployment_routes(api: APIRouter, deployments: Deployments, places: Places)
             limit=page.limit,
             cursor=page.cursor,
         )
-        return PageOut(items=await to_outs(found.items), next_cursor=found.next_cursor)
+        return PageOut(items=await to_outs(found.items, by), next_cursor=found.next_cursor)
 
     @api.get("/deployments/{deployment_id}", tags=["deployments"])
     @requires(Role.VIEWER)
-    async def get_deployment(deployment_id: str) -> DeploymentOut:
-        return (await to_outs([await book.get(deployment_id)]))[0]
+    async def get_deployment(deployment_id: str, by: Caller) -> DeploymentOut:
+        return (await to_outs([await book.get(deployment_id)], by))[0]
 
     @api.delete("/deployments/{deployment_id}", status_code=202, tags=["deployments"])
     @requires(Role.OPERATOR)

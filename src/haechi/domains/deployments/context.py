@@ -80,11 +80,23 @@ class Context:
     async def set_state(
         self, deployments: Sequence[Deployment], state: DeploymentState, **values: Any
     ) -> None:
+        ids = [one.id for one in deployments]
         async with self.db.write() as tx:
-            await store.change_deployments(
-                tx, [one.id for one in deployments], state=state.value, **values
-            )
+            if state == DeploymentState.GONE:
+                await self.end(tx, ids, **values)
+            else:
+                await store.change_deployments(tx, ids, state=state.value, **values)
         self.announce(deployments, state)
+
+    async def end(self, tx: AsyncSession, deployment_ids: Sequence[str], **values: Any) -> None:
+        """They are gone: from now on nobody speaks in their name. What their device still has to
+        tell of them is known by the deployment, not by its token.
+        """
+        await store.change_deployments(
+            tx, deployment_ids, state=DeploymentState.GONE.value, token=None, **values
+        )
+        for deployment_id in deployment_ids:
+            await self.tokens.revoke_deployment_token(tx, deployment_id)
 
     async def settle(self, device_id: str) -> None:
         """Send the desired state and give the device a moment to take it up."""

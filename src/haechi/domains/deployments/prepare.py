@@ -104,13 +104,7 @@ class Prepare:
         async with self._c.db.write() as tx:
             mine = await store.deployments(tx, [unit["id"] for unit in run.ctx.get("units", [])])
             planned = [one.id for one in mine if one.state == DeploymentState.PLANNED]
-            await store.change_deployments(
-                tx,
-                planned,
-                state=DeploymentState.GONE.value,
-                outcome="failed",
-                ended_at=self._c.clock.now(),
-            )
+            await self._c.end(tx, planned, outcome="failed", ended_at=self._c.clock.now())
 
     async def _decide(self, run: Run) -> None:
         c, ctx = self._c, run.ctx

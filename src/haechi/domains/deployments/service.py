@@ -92,8 +92,7 @@ class Deployments:
         missing = disagreement(version, wishes)
         if missing is not None:
             raise missing
-        if "privileged" in wishes.allow and (by.role is None or by.role < Role.ADMIN):
-            raise NotAgreed(needs="privileged")
+        _check_privilege(by, wishes)
         ctx: dict[str, Any] = {
             "version_id": version.id,
             "package_id": version.package_id,
@@ -123,7 +122,9 @@ class Deployments:
         return operation
 
     async def rollback_deployment(self, deployment_id: str, *, by: Principal) -> Operation:
-        """Back to the version that ran there before this one, with its settings and image."""
+        """Back to the version that ran there before this one, with its settings and image.
+        Raises NotAgreed where that one is privileged and the caller no administrator.
+        """
         async with self._db.read() as tx:
             now = await store.deployment(tx, deployment_id)
             past = await store.history(tx, now.device_id, now.package_id)
@@ -138,6 +139,7 @@ class Deployments:
         )
         if earlier is None:
             raise NothingToRollBack(id=deployment_id)
+        _check_privilege(by, earlier.wishes)
         await self._c.versions.version_to_deploy(earlier.version_id)
         operation = await self._operations.start(
             "rollback_deployment",
@@ -182,15 +184,7 @@ class Deployments:
         )
         ids = [one.id for one in there]
         await self.assignments.ledger.end_of(tx, ids)
-        await store.change_deployments(
-            tx,
-            ids,
-            state=DeploymentState.GONE.value,
-            outcome="removed",
-            ended_at=self._c.clock.now(),
-        )
-        for deployment_id in ids:
-            await self._c.tokens.revoke_deployment_token(tx, deployment_id)
+        await self._c.end(tx, ids, outcome="removed", ended_at=self._c.clock.now())
 
     async def end_camera(self, tx: AsyncSession, camera_id: str) -> None:
         """A camera is deleted: what watches it ends in the same transaction."""
@@ -202,3 +196,8 @@ class Deployments:
     ) -> None:
         async with self._db.write() as tx:
             await self._audit.record(tx, by, action, subject, details)
+
+
+def _check_privilege(by: Principal, wishes: Wishes) -> None:
+    if "privileged" in wishes.allow and (by.role is None or by.role < Role.ADMIN):
+        raise NotAgreed(needs="privileged")
