@@ -4,6 +4,7 @@ Run it as often as you like; it skips what is there. Needs Python 3.11 and nothi
 
   python3 tools/setup.py                       everything for `make demo`
   python3 tools/setup.py --with browser        and what the browser tests need
+  python3 tools/setup.py --with lab            and the host lab (podman, host images)
   python3 tools/setup.py --only docker node    some steps only
   python3 tools/setup.py --list                what there is, and what is ready
   python3 tools/setup.py --path go2rtc         where a prepared thing lies (`--path` alone: all)
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 if sys.version_info < (3, 11):  # noqa: UP036 - said plainly instead of a syntax error
     sys.exit("haechi needs Python 3.11 or newer.")
 
-from provision import base_image, cache, debian, docker, files, python_env
+from provision import base_image, cache, debian, docker, files, lab, python_env
 from provision.process import StepFailed
 
 Options = frozenset[str]
@@ -36,6 +37,7 @@ class Step:
     ready: Callable[[Options], bool]
     prepare: Callable[[Options], str]
     needs: tuple[str, ...] = ()
+    only_with: str = ""  # the option that asks for it; without one it belongs to everything
 
 
 STEPS = (
@@ -66,12 +68,18 @@ STEPS = (
         base_image.prepare,
         ("packages", "docker"),
     ),
+    Step("lab", "host lab", lab.ready, lab.prepare, only_with="lab"),
 )
 
 
-def with_needs(names: list[str]) -> list[Step]:
-    """The named steps and what they rest on, in order; no name: all."""
-    wanted = set(names) or {step.name for step in STEPS}
+def asked(options: Options) -> list[Step]:
+    """Everything, and the extras that were asked for."""
+    return [step for step in STEPS if step.only_with in {"", *options}]
+
+
+def with_needs(names: list[str], options: Options) -> list[Step]:
+    """The named steps and what they rest on, in order; no name: all that were asked for."""
+    wanted = set(names) or {step.name for step in asked(options)}
     for step in reversed(STEPS):
         if step.name in wanted:
             wanted.update(step.needs)
@@ -80,7 +88,7 @@ def with_needs(names: list[str]) -> list[Step]:
 
 def prepare(names: list[str], options: Options) -> int:
     """Do the named steps and what they need; stop at the first that fails."""
-    chosen = with_needs(names)
+    chosen = with_needs(names, options)
     for number, step in enumerate(chosen, start=1):
         label = f"[{number}/{len(chosen)}] {step.title}"
         try:
@@ -100,7 +108,7 @@ def prepare(names: list[str], options: Options) -> int:
 
 
 def show(options: Options) -> int:
-    for step in STEPS:
+    for step in asked(options):
         try:
             state = "ready" if step.ready(options) else "missing"
         except StepFailed as e:
@@ -114,7 +122,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=[s.name for s in STEPS], default=[])
-    parser.add_argument("--with", dest="extras", nargs="+", choices=["browser"], default=[])
+    parser.add_argument("--with", dest="extras", nargs="+", choices=["browser", "lab"], default=[])
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--path", nargs="?", const="", choices=["", *cache.paths()])
     arguments = parser.parse_args()

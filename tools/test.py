@@ -1,6 +1,6 @@
 """Run the checks tier by tier and close with one line that counts all tests.
 
-  python tools/test.py                 everything
+  python tools/test.py                 everything but the lab
   python tools/test.py lint types unit   some tiers
 
 In CI a skipped test counts as a failure: what cannot run there must not pass quietly. Elsewhere
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / ".venv" / "bin"
-SOURCES = ["src", "tests", "tools", "demo", "examples"]
+SOURCES = ["src", "tests", "tools", "demo", "examples", "lab"]
 SOFT_LINES, HARD_LINES = 400, 600
 TESTS_FAILED = 1  # pytest's exit code
 SECOND_TRIES = 5
@@ -160,6 +160,11 @@ def e2e() -> Count:
     return real_parts("e2e", "tests/e2e")
 
 
+def lab() -> Count:
+    """Real hosts, real Kubernetes (`make test-lab`). Not in the default list: it has its own."""
+    return pytest("tests/lab", "-n", "2", "--dist", "loadfile")
+
+
 def docs() -> Count:
     return total(
         [
@@ -178,11 +183,13 @@ TIERS: dict[str, Callable[[], Count]] = {
     "dashboard": dashboard,
     "integration": integration,
     "e2e": e2e,
+    "lab": lab,
 }
+BY_NAME_ONLY = {"lab"}
 
 
 def main() -> int:
-    names = sys.argv[1:] or list(TIERS)
+    names = sys.argv[1:] or [name for name in TIERS if name not in BY_NAME_ONLY]
     unknown = [name for name in names if name not in TIERS]
     if unknown:
         print(f"no such tier: {', '.join(unknown)}; there are {', '.join(TIERS)}")

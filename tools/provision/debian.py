@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from collections.abc import Iterable, Mapping
 
 from provision.process import StepFailed, as_root, run
 
@@ -44,13 +45,18 @@ def installed(package: str) -> bool:
 
 
 def missing(options: frozenset[str]) -> list[str]:
+    return absent(wanted(options))
+
+
+def absent(packages: Iterable[str]) -> list[str]:
+    """Those of the packages that are not installed."""
     if shutil.which("apt-get") is None:
         raise StepFailed(
             "this is not a Debian or Ubuntu machine (no apt-get)",
             "Install these with your own package manager, then use --only with the other steps: "
-            + ", ".join(NEEDED),
+            + ", ".join(packages),
         )
-    return [package for package in wanted(options) if not installed(package)]
+    return [package for package in packages if not installed(package)]
 
 
 def ready(options: frozenset[str]) -> bool:
@@ -59,12 +65,17 @@ def ready(options: frozenset[str]) -> bool:
 
 def prepare(options: frozenset[str]) -> str:
     packages = missing(options)
-    reasons = wanted(options)
+    install(packages, wanted(options))
+    return f"installed {len(packages)} packages"
+
+
+def install(packages: list[str], reasons: Mapping[str, str]) -> None:
+    """Install them without a question, saying what each is for."""
     for package in packages:
         print(f"      {package}: {reasons[package]}", flush=True)
     if not all(_known(package) for package in packages):
         run(as_root([*APT, "update", "-q"]), limit_s=300, remedy=OFFLINE)
-    install = as_root(
+    argv = as_root(
         [
             "env",
             "DEBIAN_FRONTEND=noninteractive",
@@ -78,13 +89,12 @@ def prepare(options: frozenset[str]) -> str:
         ]
     )
     try:
-        run(install, limit_s=900, remedy=OFFLINE)
+        run(argv, limit_s=900, remedy=OFFLINE)
     except StepFailed:
         # Old lists name files that the mirror has dropped; a broken unpack needs a second look.
         run(as_root([*APT, "update", "-q"]), limit_s=300, remedy=OFFLINE)
         run(as_root(["dpkg", "--configure", "-a"]), limit_s=300, remedy=OFFLINE)
-        run([*install, "-f"], limit_s=900, remedy=OFFLINE)
-    return f"installed {len(packages)} packages"
+        run([*argv, "-f"], limit_s=900, remedy=OFFLINE)
 
 
 def _known(package: str) -> bool:
