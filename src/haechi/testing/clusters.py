@@ -266,6 +266,7 @@ class FakeSite:
     devices: FakeDevices = field(default_factory=FakeDevices)
     calls: list[tuple[str, str]] = field(default_factory=list)
     """kubeadm's own: `("init", "dev-a")`."""
+    etcd_removed: list[str] = field(default_factory=list)
 
     def host(self, device_id: str, *, name: str = "") -> FakeShell:
         shell = self.hosts.add(device_id, name=name, lenient=True)
@@ -277,6 +278,7 @@ class FakeSite:
         shell.on(
             lambda line: line.startswith("sh -c 'if grep -qs"), do=self._take_kubeconfig(shell)
         )
+        shell.on(lambda line: "haechi-etcd etcdctl" in line, do=self._etcd)
         shell.on("cat /etc/haechi/node.json", do=lambda _: _cat(shell, kubeadm.MARKER))
         shell.on(lambda line: line.startswith("rm "), do=lambda call: _remove(shell, call))
         shell.on(lambda line: _INIT in line, do=lambda _: self._init(shell))
@@ -321,6 +323,21 @@ class FakeSite:
             shell, cluster_id, document["nodeRegistration"], control="controlPlane" in document
         )
         return Ran(0, "This node has joined the cluster")
+
+    def _etcd(self, call: Call) -> Ran:
+        """A member for each control plane; `member remove` is written down."""
+        if "member remove" in call.command:
+            self.etcd_removed.append(call.command.rpartition(" ")[2])
+            return Ran(0)
+        nodes = [
+            node for kube in self.kubes.clusters.values() for node in kube.nodes_by_name.values()
+        ]
+        members = [
+            {"ID": number, "name": node.name, "peerURLs": [f"https://{node.addresses[0]}:2380"]}
+            for number, node in enumerate(nodes, 10)
+            if node.control_plane
+        ]
+        return Ran(0, json.dumps({"members": members}))
 
     def _reset(self, shell: FakeShell) -> Ran:
         self.calls.append(("reset", shell.host.device_id))

@@ -179,7 +179,7 @@ class Forming:
             await c.change_member(member, joined_at=c.clock.now())
             await board.stage(member, "joined", 0.7)
             everyone = await c.members(cluster.id)
-            nodes = [one for one in everyone if one.joined_at or one.state == MemberState.READY]
+            nodes = [one for one in everyone if _is_node(one, board)]
             control_planes = [*living, member]
             await self._joining.lead_to(cluster, nodes, control_planes, board.log)
 
@@ -345,10 +345,12 @@ def _living(everyone: list[Member], member: Member, board: Board) -> list[Member
     return [
         one
         for one in everyone
-        if one.is_control_plane
-        and one.device_id != member.device_id
-        and (one.state == MemberState.READY or board.stage_of(one) in {"joined", "ready"})
+        if one.is_control_plane and one.device_id != member.device_id and _is_node(one, board)
     ]
+
+
+def _is_node(member: Member, board: Board) -> bool:
+    return member.state == MemberState.READY or board.stage_of(member) in {"joined", "ready"}
 
 
 def _is_in(member: Member, mine: list[Member]) -> bool:

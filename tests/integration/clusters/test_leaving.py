@@ -1,0 +1,147 @@
+"""Nodes come and go, clusters are deleted, and the proof of it."""
+
+import pytest
+
+from haechi.core.access import SYSTEM
+from haechi.domains.clusters.errors import (
+    ClusterNotReady,
+    LastControlPlane,
+    NoKubeconfig,
+    NotAMember,
+)
+
+GONE = {"dev-m": "gone", "dev-a": "gone", "dev-b": "gone"}
+
+
+async def test_a_removed_worker_is_drained_deleted_and_cleaned(world):
+    cluster_id = await world.formed()
+    operation = await world.clusters.remove_node(cluster_id, "dev-a", by=SYSTEM)
+    assert (await world.ended(operation)).state == "succeeded"
+    kube = world.site.kubes.of(cluster_id)
+    assert kube.drained == ["alpha"]
+    assert set(kube.nodes_by_name) == {"master", "beta"}
+    assert (await world.states(cluster_id))["dev-a"] == "gone"
+    assert sorted(world.site.hosts.hosts["dev-a"].files) == ["/etc/hosts"]
+    with pytest.raises(NotAMember):
+        await world.clusters.remove_node(cluster_id, "dev-a", by=SYSTEM)
+
+
+async def test_a_removed_worker_can_come_back(world):
+    cluster_id = await world.formed()
+    await world.ended(await world.clusters.remove_node(cluster_id, "dev-a", by=SYSTEM))
+    added = await world.ended(await world.clusters.add_node(cluster_id, ["dev-a"], by=SYSTEM))
+    assert added.state == "succeeded"
+    assert (await world.states(cluster_id))["dev-a"] == "ready"
+
+
+async def test_a_dead_worker_is_removed_and_cleaned_later(world):
+    cluster_id = await world.formed()
+    world.site.hosts.turn_off("dev-a")
+    operation = await world.ended(await world.clusters.remove_node(cluster_id, "dev-a", by=SYSTEM))
+    assert operation.state == "succeeded"
+    assert operation.ctx["result"]["pending"] == 1
+    assert (await world.states(cluster_id))["dev-a"] == "cleaning"
+    assert set(world.site.kubes.of(cluster_id).nodes_by_name) == {"master", "beta"}
+
+
+async def test_the_last_control_plane_cannot_be_removed(world):
+    cluster_id = await world.formed()
+    with pytest.raises(LastControlPlane):
+        await world.clusters.remove_node(cluster_id, "dev-m", by=SYSTEM)
+
+
+async def test_a_control_plane_leaves_etcd_and_every_proxy(world):
+    for number in (2, 3):
+        world.site.host(f"dev-m{number}", name=f"master{number}")
+    cluster_id = await world.formed(masters=("dev-m", "dev-m2", "dev-m3"), workers=("dev-a",))
+    world.site.etcd_removed.clear()
+    operation = await world.clusters.remove_node(cluster_id, "dev-m3", by=SYSTEM)
+    assert (await world.ended(operation)).state == "succeeded"
+    assert len(world.site.etcd_removed) == 1
+    left = world.site.hosts.hosts["dev-m3"].host.address
+    for one in ("dev-m", "dev-m2", "dev-a"):
+        assert left not in world.site.hosts.hosts[one].text("/etc/haechi/api-proxy.cfg")
+
+
+async def test_removing_is_undone_while_the_node_is_still_there(world):
+    cluster_id = await world.formed()
+    kube = world.site.kubes.of(cluster_id)
+    kube.down = True
+    operation = await world.ended(await world.clusters.remove_node(cluster_id, "dev-a", by=SYSTEM))
+    assert operation.error["code"] == "clusters.api_unreachable"
+    kube.down = False
+    removed = await world.clusters.remove_node(cluster_id, "dev-a", by=SYSTEM)
+    assert (await world.ended(removed)).state == "succeeded"
+
+
+async def test_a_deleted_cluster_leaves_hosts_as_they_were_and_proves_it(world):
+    before = {one: dict(shell.files) for one, shell in world.site.hosts.hosts.items()}
+    cluster_id = await world.formed()
+    operation = await world.ended(await world.clusters.delete_cluster(cluster_id, by=SYSTEM))
+    assert operation.state == "succeeded"
+    assert await world.states(cluster_id) == GONE
+    order = [device_id for act, device_id in world.site.work.acts if act == "clean"]
+    assert order[-1] == "dev-m", "the control plane goes last"
+    for one, shell in world.site.hosts.hosts.items():
+        assert shell.files == before[one]
+    proofs = await world.clusters.book.proof(cluster_id)
+    assert {one.device_id: one.state for one in proofs} == dict.fromkeys(GONE, "clean")
+    with pytest.raises(NoKubeconfig):
+        await world.clusters.book.kubeconfig(cluster_id, by=SYSTEM)
+    with pytest.raises(ClusterNotReady):
+        await world.clusters.delete_cluster(cluster_id, by=SYSTEM)
+    assert (await world.ended(await world.form())).state == "succeeded", "the name is free again"
+
+
+async def test_what_is_left_on_a_host_is_shown(world):
+    cluster_id = await world.formed()
+    world.site.hosts.hosts["dev-b"].put("/etc/left-behind", "x")
+    operation = await world.ended(await world.clusters.delete_cluster(cluster_id, by=SYSTEM))
+    proofs = {one.device_id: one for one in await world.clusters.book.proof(cluster_id)}
+    assert proofs["dev-b"].state == "differs"
+    assert proofs["dev-b"].differences == [{"what": "file", "path": "/etc/left-behind"}]
+    assert "/etc/left-behind" in await world.log(operation)
+
+
+async def test_hosts_that_are_away_do_not_hinder_deleting(world):
+    cluster_id = await world.formed()
+    world.site.hosts.turn_off("dev-a")
+    operation = await world.ended(await world.clusters.delete_cluster(cluster_id, by=SYSTEM))
+    assert operation.state == "succeeded"
+    assert operation.ctx["result"]["pending"] == 1
+    assert await world.states(cluster_id) == GONE | {"dev-a": "cleaning"}
+    proofs = {one.device_id: one.state for one in await world.clusters.book.proof(cluster_id)}
+    assert proofs["dev-a"] == "pending"
+    world.site.hosts.turn_on("dev-a")
+    member = next(one for one in await world.context.members(cluster_id))
+    assert await world.clusters.cleaning.clean(member, lambda _: None)
+    proofs = {one.device_id: one.state for one in await world.clusters.book.proof(cluster_id)}
+    assert proofs["dev-a"] == "clean"
+
+
+async def test_a_device_of_a_cluster_cannot_be_deleted(world):
+    cluster_id = await world.formed()
+    async with world.db.write() as tx:
+        uses = await world.clusters.book.uses_of_device(tx, "dev-a")
+    assert [(one.id, one.blocking) for one in uses] == [(cluster_id, True)]
+
+
+async def test_a_plan_names_every_step_and_changes_nothing(world):
+    from haechi.domains.clusters.model import FormOptions
+
+    plan = await world.clusters.plan_cluster("site", ["dev-m"], ["dev-a"], FormOptions())
+    assert [one.name for one in plan.steps] == [
+        "check",
+        "snapshot",
+        "prepare",
+        "initialise",
+        "keep_kubeconfig",
+        "network",
+        "join_workers",
+        "wait_ready",
+        "apply_hooks",
+        "finish",
+    ]
+    assert plan.kubernetes_version == "1.36.3"
+    assert [one.node_name for one in plan.members] == ["master", "alpha"]
+    assert world.site.work.acts == []

@@ -1,0 +1,106 @@
+"""The server dies at some step and is started again: the job is finished, nothing is done twice."""
+
+import asyncio
+import json
+
+import pytest
+
+from haechi.domains.clusters import kubeadm
+from haechi.testing.waiting import eventually
+
+ALL = {"dev-m": "ready", "dev-a": "ready", "dev-b": "ready"}
+
+
+@pytest.mark.parametrize(
+    ("act", "device_id"),
+    [
+        ("report", "dev-m"),
+        ("snapshot", "dev-a"),
+        ("prepare", "dev-m"),
+        ("prepare", "dev-b"),
+    ],
+)
+async def test_killed_while_a_host_is_worked_on(world, act, device_id):
+    hold = world.site.work.hold[act, device_id] = asyncio.Event()
+    operation = await world.form()
+    await eventually(lambda: (act, device_id) in world.site.work.acts)
+    await world.kill()
+    hold.set()
+    await world.revive()
+    assert (await world.ended(operation)).state == "succeeded"
+    assert await world.states(operation.subject) == ALL
+    assert [one for one, _ in world.site.calls if one != "reset"].count("init") == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "device_id"), [("kubeadm init", "dev-m"), ("kubeadm join", "dev-b")]
+)
+async def test_killed_while_kubeadm_runs(world, what, device_id):
+    """Half-done work is taken back on the host before it is begun anew."""
+    shell = world.site.hosts.hosts[device_id]
+    hold = asyncio.Event()
+    shell.on(lambda line: what in line, hold=hold, times=1)
+    operation = await world.form()
+    await eventually(shell.held.is_set)
+    await world.kill()
+    hold.set()
+    await world.revive()
+    assert (await world.ended(operation)).state == "succeeded"
+    assert await world.states(operation.subject) == ALL
+    mine = [one for one, where in world.site.calls if where == device_id]
+    assert mine == ["reset", what.split()[1]]
+    assert "systemctl stop haechi-kubeadm.service" in shell.commands()
+
+
+async def test_a_node_that_joined_before_the_server_could_note_it_is_not_joined_again(world):
+    """The marker on the host says so: the step runs again, kubeadm does not."""
+    shell = world.site.hosts.hosts["dev-a"]
+    hold = asyncio.Event()
+    operation = await world.form()
+    world.site.hosts.hosts["dev-b"].on(lambda line: "kubeadm join" in line, hold=hold, times=1)
+    await eventually(lambda: json.loads(_marker(shell))["joined"])
+    await eventually(world.site.hosts.hosts["dev-b"].held.is_set)
+    await world.kill()
+    hold.set()
+    await world.revive()
+    assert (await world.ended(operation)).state == "succeeded"
+    assert [one for one, where in world.site.calls if where == "dev-a"] == ["join"]
+
+
+async def test_killed_while_deleting(world):
+    cluster_id = await world.formed()
+    hold = world.site.work.hold["clean", "dev-a"] = asyncio.Event()
+    from haechi.core.access import SYSTEM
+
+    operation = await world.clusters.delete_cluster(cluster_id, by=SYSTEM)
+    await eventually(lambda: ("clean", "dev-a") in world.site.work.acts)
+    await world.kill()
+    hold.set()
+    await world.revive()
+    assert (await world.ended(operation)).state == "succeeded"
+    assert set((await world.states(cluster_id)).values()) == {"gone"}
+    assert await world.state(cluster_id) == "deleted"
+
+
+async def test_a_cluster_written_down_without_its_operation_is_let_go(world):
+    """The server died in between: its devices must not be held for ever."""
+    from haechi.core.access import SYSTEM
+    from haechi.domains.clusters.model import FormOptions
+
+    async def die(*given, **more):
+        del given, more
+        raise RuntimeError("power loss")
+
+    started, world.operations.start = world.operations.start, die
+    with pytest.raises(RuntimeError):
+        await world.clusters.form_cluster("x", ("dev-m",), (), FormOptions(), by=SYSTEM)
+    world.operations.start = started
+    await world.kill()
+    await world.revive()
+    page = await world.clusters.book.find(include_gone=True)
+    assert [one.cluster.state for one in page.items] == ["failed"]
+    assert (await world.ended(await world.form(name="x"))).state == "succeeded"
+
+
+def _marker(shell) -> str:
+    return shell.text(kubeadm.MARKER) if kubeadm.MARKER in shell.files else '{"joined": false}'
