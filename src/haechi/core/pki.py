@@ -396,3 +396,8 @@ def _hosts_of(certificate: x509.Certificate) -> set[str]:
         *names.get_values_for_type(x509.DNSName),
         *map(str, names.get_values_for_type(x509.IPAddress)),
     }
+
+
+def ends_at(pem: str) -> datetime:
+    """When the first certificate of a PEM text ends. Raises ValueError where there is none."""
+    return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc

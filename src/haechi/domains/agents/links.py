@@ -28,6 +28,7 @@ from haechi.domains.agents.model import (
 from haechi.domains.agents.ports import (
     Directory,
     NeighbourWord,
+    ReasonWord,
     ResultsHandler,
     ResultsListener,
     SamplesHandler,
@@ -110,6 +111,7 @@ class Links:
         self.state_handlers: list[StateHandler] = []
         self.presence_handlers: list[Callable[[str, str, str], None]] = []
         self.neighbour_word: NeighbourWord = lambda _device_id: None
+        self.reason_word: ReasonWord = lambda _device_id: None
 
     async def start(self) -> None:
         await self.desired.start()
@@ -392,6 +394,15 @@ class Links:
             if record.last_word_s is not None:
                 record.last_word_s += late_s
 
+    def note_word(self, device_id: str) -> None:
+        """Another way than an agent's link has heard of a device that has no agent."""
+        record = self._records.of(device_id)
+        if record.agent_version:
+            return
+        record.last_word_s = self._clock.monotonic()
+        record.last_seen_at = self._clock.now()
+        self._judge(record, record.last_word_s)
+
     def _new_ping(self, now_s: float) -> int:
         self._ping_id += 1
         self._pings[self._ping_id] = now_s
@@ -405,12 +416,18 @@ class Links:
             presence, reason = judge(record.last_word_s, now_s, self._limits, word)
             if record.reason == "server_start":
                 reason = record.reason
-        if presence == record.presence:
+        if presence in {"silent", "dead"} and reason != "server_start":
+            reason = self.reason_word(record.device_id) or reason
+        if (presence, reason) == (record.presence, record.reason):
             return
+        turned = presence != record.presence
         record.presence, record.reason = presence, reason
-        record.since_ms = to_ms(self._clock.now())
+        if turned:
+            record.since_ms = to_ms(self._clock.now())
         log.info("device %s is %s (%s)", record.device_id, presence, reason)
         self._announce(record)
+        if not turned:
+            return
         for handler in self.presence_handlers:
             handler(record.device_id, presence, reason)
 

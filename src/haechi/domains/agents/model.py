@@ -23,7 +23,8 @@ class Agent:
     device_id: str
     presence: Presence
     presence_reason: str
-    """`connected` | `no_word` | `neighbours_agree` | `server_start` | `never_called`"""
+    """`connected` | `no_word` | `neighbours_agree` | `server_start` | `never_called`, or what those
+    who watch the device found out (`clusters.reasons`)."""
     presence_since: datetime
     connected: bool
     last_seen_at: datetime | None

@@ -113,3 +113,6 @@ StateHandler = Callable[[str, ObservedState, ObservedState | None], None]
 
 NeighbourWord = Callable[[str], bool | None]
 """Can neighbours reach this device? None: nobody can say."""
+
+ReasonWord = Callable[[str], str | None]
+"""Why a device is silent or dead, as far as somebody found out; None: no more than that it is."""

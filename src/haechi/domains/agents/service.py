@@ -29,6 +29,7 @@ from haechi.domains.agents.ports import (
     Directory,
     Machines,
     NeighbourWord,
+    ReasonWord,
     ResultsHandler,
     ResultsListener,
     SamplesHandler,
@@ -252,6 +253,19 @@ class Agents:
 
     def use_neighbour_word(self, word: NeighbourWord) -> None:
         self._links.neighbour_word = word
+
+    def use_reason_word(self, word: ReasonWord) -> None:
+        """Who knows more of a silent device than that it is silent."""
+        self._links.reason_word = word
+
+    def note_word(self, device_id: str) -> None:
+        """It was heard of otherwise; counts for devices that have no agent."""
+        self._links.note_word(device_id)
+
+    def last_word_s(self, device_id: str) -> float | None:
+        """When its agent was heard last (server monotonic); None where it never called."""
+        record = self._records.get(device_id)
+        return record.last_word_s if record and record.agent_version else None
 
     # --- what is known
 

@@ -1,0 +1,170 @@
+"""The operation `renew_certificates`: control planes one after the other, so that with three the
+API is never away; kubelets that did not renew theirs are started again, which makes them.
+
+Long before the end (`clusters.renew_before_days`) the daily duty starts it (`duties.py`).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from haechi.core.clock import to_text
+from haechi.core.operations import Definition, Run, Step
+from haechi.domains.clusters import certificates, etcd, static_pods
+from haechi.domains.clusters.board import Board
+from haechi.domains.clusters.certificates import NodeCertificate
+from haechi.domains.clusters.context import Context
+from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.joining import Joining
+from haechi.domains.clusters.model import Member, MemberState
+from haechi.domains.clusters.upkeep_errors import CertificatesNotRenewed
+from haechi.errors import AppError, Text
+
+KIND: Final = "renew_certificates"
+RESTART_ORDER: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_PEACE_S: Final = 120.0
+
+
+class Renewing:
+    def __init__(
+        self, context: Context, joining: Joining, before_days: Callable[[], float]
+    ) -> None:
+        self._c = context
+        self._joining = joining
+        self._before_days = before_days
+
+    def definition(self) -> Definition:
+        return Definition(
+            kind=KIND,
+            title=Text("인증서 갱신", "Renew certificates"),
+            parallel=4,
+            steps=[
+                Step("look", Text("만료일 확인", "Look when they end"), self.look),
+                Step(
+                    "renew",
+                    Text("제어 노드 인증서 갱신", "Renew those of the control planes"),
+                    self.renew,
+                    timeout_s=3600,
+                ),
+                Step("kubelets", Text("kubelet 확인", "See to the kubelets"), self.kubelets),
+                Step("prove", Text("확인", "Look again"), self.prove),
+            ],
+        )
+
+    # --- looking, for others too
+
+    async def look_at(self, cluster_id: str) -> tuple[list[NodeCertificate], dict[str, AppError]]:
+        """All certificates of all nodes that can be reached, and why others could not be."""
+        c = self._c
+        found: list[NodeCertificate] = []
+        failures: dict[str, AppError] = {}
+
+        async def look(member: Member) -> None:
+            async def act(shell: Shell) -> None:
+                mine: list[NodeCertificate] = []
+                if member.is_control_plane:
+                    mine += await certificates.look_at_control_plane(
+                        shell, member.device_id, member.node_name
+                    )
+                mine += await certificates.look_at_kubelet(
+                    shell, member.device_id, member.node_name
+                )
+                found.extend(mine)
+
+            await c.on_host(member.device_id, act, log=_nothing, away_s=0)
+
+        def failed(member: Member, error: AppError) -> None:
+            failures[member.device_id] = error
+
+        await c.on_each(await self._ready(cluster_id), look, failed=failed)
+        return sorted(found, key=lambda one: (one.ends_at, one.node_name, one.name)), failures
+
+    # --- steps
+
+    async def look(self, run: Run) -> None:
+        c = self._c
+        found, failures = await self.look_at(run.subject)
+        due = certificates.due(found, c.clock.now(), self._before_days())
+        for one in due:
+            run.log(f"[{one.node_name}] {one.name} ends {to_text(one.ends_at)}")
+        for member in await self._ready(run.subject):
+            if member.device_id in failures:
+                run.log(f"[{member.node_name}] not reached: {failures[member.device_id]}")
+        wanted = found if run.ctx["all"] else due
+        run.ctx["devices"] = sorted(
+            {one.device_id for one in wanted if one.name != certificates.KUBELET_NAME}
+        )
+
+    async def renew(self, run: Run) -> None:
+        """Each control plane wholly, and back in peace, before the next."""
+        board = Board(run)
+        cluster = await self._c.cluster(run.subject)
+        done: list[str] = run.ctx.setdefault("renewed", [])
+        members = [one for one in await self._ready(run.subject) if one.is_control_plane]
+        for place, member in enumerate(members):
+            if member.device_id not in run.ctx["devices"] or member.device_id in done:
+                continue
+            log = board.log(member)
+            await board.stage(member, "renewing", place / len(members))
+
+            async def renew(shell: Shell) -> None:
+                await shell.run(list(certificates.RENEW_ARGV), root=True, timeout_s=120)
+                for name in RESTART_ORDER:
+                    await static_pods.restart(shell, name)
+                    if name == "etcd":
+                        await self._peace(lambda: etcd.is_healthy(shell))
+
+            await self._c.on_host(member.device_id, renew, log=log)
+            # Before the API is asked: the one kept here may have ended.
+            await self._joining.take_kubeconfig(cluster, member, log)
+            await self._joining.api_answers(run.subject)
+            done.append(member.device_id)
+            await board.stage(member, "renewed")
+
+    async def kubelets(self, run: Run) -> None:
+        found, _ = await self.look_at(run.subject)
+        late = {
+            one.device_id
+            for one in certificates.due(found, self._c.clock.now(), self._before_days())
+            if one.name == certificates.KUBELET_NAME
+        }
+        members = [one for one in await self._ready(run.subject) if one.device_id in late]
+
+        async def restart(member: Member) -> None:
+            async def act(shell: Shell) -> None:
+                await shell.run(["systemctl", "restart", "kubelet"], root=True, timeout_s=120)
+
+            await self._c.on_host(member.device_id, act, log=run.log, away_s=0)
+
+        await self._c.on_each(members, restart, failed=Board(run).failed)
+
+    async def prove(self, run: Run) -> None:
+        """What was to be renewed is; otherwise it is said which is not."""
+        c = self._c
+        found, _ = await self.look_at(run.subject)
+        late = [
+            one
+            for one in certificates.due(found, c.clock.now(), self._before_days())
+            if one.device_id in run.ctx.get("renewed", ()) and one.name != certificates.KUBELET_NAME
+        ]
+        if late:
+            raise CertificatesNotRenewed(
+                names=", ".join(f"{one.node_name}/{one.name}" for one in late)
+            )
+        soonest = next((one for one in found if not one.authority), None)
+        result: dict[str, Any] = run.ctx.setdefault("result", {})
+        result["renewed"] = list(run.ctx.get("renewed", ()))
+        result["ends_at"] = to_text(soonest.ends_at) if soonest else None
+
+    async def _peace(self, true: Callable[[], Awaitable[bool]]) -> None:
+        async def ask() -> bool | None:
+            return True if await true() else None
+
+        await self._c.until(ask, _PEACE_S)
+
+    async def _ready(self, cluster_id: str) -> list[Member]:
+        members = await self._c.members(cluster_id)
+        return [one for one in members if one.state == MemberState.READY]
+
+
+def _nothing(line: str) -> None:
+    del line

@@ -1,0 +1,57 @@
+"""What may go wrong when a formed cluster is looked after."""
+
+from haechi.errors import Conflict, Text, Upstream
+
+
+class CertificatesNotRenewed(Upstream):
+    code = "clusters.certificates_not_renewed"
+    detail = Text(
+        "갱신했지만 여전히 곧 만료되는 인증서가 있습니다: {names}",
+        "These certificates end soon although they were renewed: {names}",
+    )
+    remedy = Text(
+        "호스트의 시계가 맞는지 확인한 뒤 다시 시도하세요.",
+        "Check the clock of the host, then try again.",
+    )
+
+
+class AddressUnknown(Conflict):
+    code = "clusters.address_unknown"
+    detail = Text(
+        "노드 {host}의 새 주소를 찾지 못했습니다. 살펴본 주소: {tried}",
+        "No new address of node {host} was found. Looked at: {tried}",
+    )
+    remedy = Text(
+        "장치가 켜져 있고 같은 네트워크에 있는지 확인하거나 --address로 새 주소를 알려 주세요.",
+        "Check that the device is on and in the site's network, or say the address: --address.",
+    )
+
+
+class AddressNotIts(Conflict):
+    code = "clusters.address_not_its"
+    detail = Text(
+        "주소 {address}에 있는 것은 노드 {host}이(가) 아닙니다 (호스트 키 {fingerprint}).",
+        "What is at {address} is not node {host} (its host key is {fingerprint}).",
+    )
+    remedy = Text("주소를 확인하세요.", "Check the address.")
+
+
+class SameDevice(Conflict):
+    code = "clusters.same_device"
+    detail = Text(
+        "장치 {device_id}을(를) 자기 자신으로 교체할 수 없습니다.",
+        "Device {device_id} cannot be replaced by itself.",
+    )
+    remedy = Text("새 장치를 지정하세요.", "Name the new device.")
+
+
+class StillLives(Conflict):
+    code = "clusters.still_lives"
+    detail = Text(
+        "노드 {host}은(는) 아직 동작하고 있습니다 ({presence}).",
+        "Node {host} is still alive ({presence}).",
+    )
+    remedy = Text(
+        "그래도 교체하려면 --force를 지정하세요. 작업은 새 장치가 준비된 뒤에 옮겨집니다.",
+        "To replace it all the same, say --force; its work moves once the new device is ready.",
+    )
