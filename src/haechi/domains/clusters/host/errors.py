@@ -84,6 +84,19 @@ class HostStalled(HostAway):
     )
 
 
+class HostNotSsh(Upstream):
+    code = "clusters.host_not_ssh"
+    title = Text("SSH 응답 아님", "No SSH")
+    detail = Text(
+        "호스트 '{host}'({address})의 {port}번 포트와 SSH로 통신할 수 없습니다: {reason}",
+        "Host '{host}' ({address}) cannot be spoken to in SSH on port {port}: {reason}",
+    )
+    remedy = Text(
+        "장치 편집에서 SSH 포트를 확인하세요. 다른 프로그램이 그 포트를 쓰고 있을 수 있습니다.",
+        "Check the SSH port in the device's settings; another program may be using it.",
+    )
+
+
 class LoginRefused(Forbidden):
     code = "clusters.login_refused"
     http_status = 502
@@ -218,6 +231,18 @@ class HostDiskFull(Upstream):
     remedy = Text(
         "호스트에서 공간을 비우거나 디스크를 늘린 뒤 다시 시도하세요.",
         "Free space on the host or add disk, then try again.",
+    )
+
+
+class TunnelRefused(Upstream):
+    code = "clusters.tunnel_refused"
+    detail = Text(
+        "호스트 '{host}'의 {end}에 연결할 수 없습니다: {reason}",
+        "{end} on host '{host}' cannot be connected to: {reason}",
+    )
+    remedy = Text(
+        "호스트에서 그 서비스가 실행 중인지와 SSH 사용자의 권한을 확인하세요.",
+        "Check on the host that the service runs and that the SSH user may use it.",
     )
 
 

@@ -183,8 +183,8 @@ class Directory(Protocol):
     async def pin(self, device_id: str, host_key: str, *, by: Principal) -> None: ...
 
 
-Privilege = Literal["root", "sudo", "sudo_password"]
-"""How root's rights are had: logged in as root, sudo without a password, sudo with one."""
+Privilege = Literal["root", "sudo"]
+"""How root's rights are had: logged in as root, or by sudo (with or without a password)."""
 
 
 def shown(argv: Sequence[str]) -> str:
