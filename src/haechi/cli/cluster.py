@@ -1,0 +1,253 @@
+"""`haechi cluster`: Kubernetes on devices."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import httpx2
+
+from haechi.cli.client import EXIT_UPSTREAM, Api, pass_api
+from haechi.cli.lookup import given, id_of
+
+COLUMNS: Final = ["id", "name", "state", "kubernetes_version", "nodes", "formed_at", "message"]
+MEMBERS: Final = ["node_name", "role", "state", "address", "device_id", "message"]
+FINDINGS: Final = ["host", "level", "name", "accepted", "detail", "remedy"]
+STEPS: Final = ["name", "title", "hosts"]
+PROOF: Final = ["device_id", "state", "before_at", "after_at", "differences"]
+OUTCOME: Final = ["name", "role", "stage", "error.code"]
+_CHECK_TIMEOUT: Final = httpx2.Timeout(300, connect=5)
+
+
+@click.group()
+def cluster() -> None:
+    """Form, change and delete Kubernetes clusters of devices."""
+
+
+def _forming(command: Any) -> Any:
+    """The options that check, plan and form share."""
+    options = [
+        click.option(
+            "--control-plane",
+            "control_planes",
+            multiple=True,
+            required=True,
+            help="Device (name or id); one, or an odd number of three or more.",
+        ),
+        click.option("--worker", "workers", multiple=True, help="Device (name or id); repeatable."),
+        click.option("--kubernetes", "kubernetes_version", help="1.36, or exactly 1.36.3."),
+        click.option("--pod-cidr", help="[default: 10.244.0.0/16]"),
+        click.option("--service-cidr", help="[default: 10.96.0.0/12]"),
+        click.option(
+            "--source",
+            type=click.Choice(["bundle", "distribution"]),
+            help="Offline bundle, or the distribution's packages. [default: bundle]",
+        ),
+        click.option(
+            "--run-ai-on-control-plane", is_flag=True, help="Control planes take AIs too."
+        ),
+        click.option(
+            "--accept", multiple=True, help="Name of a warning that you accept; repeatable."
+        ),
+        click.option(
+            "--trust-hosts", is_flag=True, help="Pin the keys that hosts show at first contact."
+        ),
+        click.option(
+            "--clean-leftovers", is_flag=True, help="Remove what an earlier cluster left."
+        ),
+        click.option(
+            "--profile",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="JSON: kubelet, kube_proxy, containerd, ignore_preflight.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cluster.command("check")
+@_forming
+@pass_api
+def check_cluster(api: Api, /, **options: Any) -> None:
+    """Look at hosts and tell everything that hinders; nothing is changed."""
+    checked = api.request(
+        "POST", "/clusters/check", json=_body(api, options), timeout=_CHECK_TIMEOUT
+    ).json()
+    if api.json_output:
+        api.show(checked)
+    else:
+        api.show(checked["findings"], FINDINGS)
+    if not checked["fit"]:
+        raise click.exceptions.Exit(EXIT_UPSTREAM)
+    api.say("막는 문제가 없습니다.", "Nothing hinders.")
+
+
+@cluster.command("plan")
+@click.argument("name")
+@_forming
+@pass_api
+def plan_cluster(api: Api, /, name: str, **options: Any) -> None:
+    """Show what forming would do, step by step."""
+    _show_plan(api, api.post("/clusters/plan", {"name": name, **_body(api, options)}))
+
+
+@cluster.command("form")
+@click.argument("name")
+@_forming
+@click.option("--plan", "only_plan", is_flag=True, help="Show the steps; do nothing.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@pass_api
+def form_cluster(api: Api, /, name: str, only_plan: bool, no_wait: bool, **options: Any) -> None:
+    """Form the cluster NAME of devices, over SSH."""
+    body = {"name": name, **_body(api, options)}
+    if only_plan:
+        _show_plan(api, api.post("/clusters/plan", body))
+        return
+    _follow(api, api.post("/clusters", body), no_wait=no_wait)
+
+
+@cluster.command("list")
+@click.option("--all", "include_gone", is_flag=True, help="Deleted and failed ones too.")
+@pass_api
+def list_clusters(api: Api, include_gone: bool) -> None:
+    """List clusters, newest first."""
+    found = api.get("/clusters", include_gone="true" if include_gone else None, limit=1000)
+    if not api.json_output:
+        for one in found["items"]:
+            ready = [member for member in one["members"] if member["state"] == "ready"]
+            one["nodes"] = len(ready)
+    api.show(found, COLUMNS)
+
+
+@cluster.command("show")
+@click.argument("cluster_ref", metavar="CLUSTER")
+@pass_api
+def show_cluster(api: Api, cluster_ref: str) -> None:
+    """Show one cluster and its members."""
+    found = api.get(f"/clusters/{_id(api, cluster_ref)}")
+    if api.json_output:
+        api.show(found)
+        return
+    members = found.pop("members")
+    api.show(found)
+    api.show(members, MEMBERS)
+
+
+@cluster.command("rename")
+@click.argument("cluster_ref", metavar="CLUSTER")
+@click.argument("name")
+@pass_api
+def edit_cluster(api: Api, cluster_ref: str, name: str) -> None:
+    """Give a cluster another name."""
+    api.show(api.edit(f"/clusters/{_id(api, cluster_ref)}", {"name": name}))
+
+
+@cluster.command("add")
+@click.argument("cluster_ref", metavar="CLUSTER")
+@click.argument("devices", nargs=-1, required=True)
+@click.option("--control-plane", is_flag=True, help="As control planes; else as workers.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@pass_api
+def add_node(
+    api: Api, cluster_ref: str, devices: tuple[str, ...], control_plane: bool, no_wait: bool
+) -> None:
+    """Let DEVICES (names or ids) join."""
+    body = {
+        "device_ids": [id_of(api, "/devices", one) for one in devices],
+        "role": "control_plane" if control_plane else "worker",
+    }
+    started = api.post(f"/clusters/{_id(api, cluster_ref)}/nodes", body)
+    _follow(api, started, no_wait=no_wait)
+
+
+@cluster.command("remove")
+@click.argument("cluster_ref", metavar="CLUSTER")
+@click.argument("device")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@pass_api
+def remove_node(api: Api, cluster_ref: str, device: str, no_wait: bool) -> None:
+    """Take DEVICE (name or id) out: drain it, delete the node, clean the host."""
+    device_id = id_of(api, "/devices", device)
+    started = api.delete(f"/clusters/{_id(api, cluster_ref)}/nodes/{device_id}")
+    _follow(api, started, no_wait=no_wait)
+
+
+@cluster.command("delete")
+@click.argument("cluster_ref", metavar="CLUSTER")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@pass_api
+def delete_cluster(api: Api, cluster_ref: str, no_wait: bool) -> None:
+    """Delete a cluster and leave its hosts as they were."""
+    _follow(api, api.delete(f"/clusters/{_id(api, cluster_ref)}"), no_wait=no_wait)
+
+
+@cluster.command("proof")
+@click.argument("cluster_ref", metavar="CLUSTER")
+@pass_api
+def show_proof(api: Api, cluster_ref: str) -> None:
+    """Show each host before forming against after deleting."""
+    found = api.get(f"/clusters/{_id(api, cluster_ref)}/proof")
+    api.show(found if api.json_output else found["hosts"], PROOF)
+
+
+@cluster.command("kubeconfig")
+@click.argument("cluster_ref", metavar="CLUSTER")
+@pass_api
+def show_kubeconfig(api: Api, cluster_ref: str) -> None:
+    """Print the administrator's kubeconfig; it may do anything in the cluster."""
+    text = api.request("GET", f"/clusters/{_id(api, cluster_ref)}/kubeconfig").text
+    if api.json_output:
+        api.show({"kubeconfig": text})
+    else:
+        click.echo(text, nl=False)
+
+
+def _id(api: Api, ref: str) -> str:
+    """The one of that name which is not gone; an id else."""
+    return id_of(api, "/clusters", ref)
+
+
+def _body(api: Api, options: dict[str, Any]) -> dict[str, Any]:
+    masters, workers = options.pop("control_planes"), options.pop("workers")
+    profile: Path | None = options.pop("profile")
+    accept = [*options.pop("accept")]
+    if options.pop("trust_hosts"):
+        accept.append("host_key_unknown")
+    wanted = {**given(options), "accept": accept}
+    if profile is not None:
+        try:
+            wanted["profile"] = json.loads(profile.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise click.BadParameter(f"{profile}: {error}", param_hint="--profile") from error
+    return {
+        "control_plane_ids": [id_of(api, "/devices", one) for one in masters],
+        "worker_ids": [id_of(api, "/devices", one) for one in workers],
+        "options": wanted,
+    }
+
+
+def _show_plan(api: Api, plan: dict[str, Any]) -> None:
+    if api.json_output:
+        api.show(plan)
+        return
+    steps = plan.pop("steps")
+    members = plan.pop("members")
+    api.show(plan)
+    api.show(members, ["node_name", "role", "device_name", "address"])
+    api.show(steps, STEPS)
+
+
+def _follow(api: Api, started: Any, *, no_wait: bool) -> None:
+    """Each host's lines as they come; exit code 5 where hosts were left out."""
+    if no_wait:
+        api.show(started)
+        return
+    ended = api.follow_operation(started["operation_id"])
+    hosts = ended.get("result", {}).get("hosts")
+    if hosts and not api.json_output:
+        api.show(list(hosts.values()), OUTCOME)
+    else:
+        api.show(ended)
+    if ended.get("result", {}).get("failed"):
+        raise click.exceptions.Exit(EXIT_UPSTREAM)
