@@ -104,16 +104,20 @@ def _layer(target: Path) -> Iterator[tuple[tarfile.TarFile, list[Layer]]]:
         made.append(Layer(target, outside.digest, inside.digest, outside.size))
 
 
-def program_layer(program: Path, at: str, target: Path) -> Layer:
-    """One static program and the folders that lead to it."""
+def program_layer(programs: Mapping[str, Path], target: Path) -> Layer:
+    """Static programs by their paths in the image, and the folders that lead to them."""
     with _layer(target) as (tar, made):
-        path = PurePosixPath(at.lstrip("/"))
-        for parent in reversed(path.parents[:-1]):
-            tar.addfile(_entry(str(parent), tarfile.DIRTYPE, 0o755))
-        entry = _entry(str(path), tarfile.REGTYPE, 0o755)
-        entry.size = program.stat().st_size
-        with program.open("rb") as source:
-            tar.addfile(entry, source)
+        folders: set[PurePosixPath] = set()
+        for at, program in programs.items():
+            path = PurePosixPath(at.lstrip("/"))
+            for parent in reversed(path.parents[:-1]):
+                if parent not in folders:
+                    tar.addfile(_entry(str(parent), tarfile.DIRTYPE, 0o755))
+                    folders.add(parent)
+            entry = _entry(str(path), tarfile.REGTYPE, 0o755)
+            entry.size = program.stat().st_size
+            with program.open("rb") as source:
+                tar.addfile(entry, source)
     return made[0]
 
 

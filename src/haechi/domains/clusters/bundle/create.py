@@ -191,7 +191,11 @@ class _Making:
     async def _images(self, programs: Mapping[str, Path], root: archive.Layer) -> Path:
         self._step("images")
         said = [f"{image}" for image in self._recipe.images]
-        said += [str(programs[image.program].parent.name) for image in self._recipe.images]
+        said += [
+            programs[name].parent.name  # the piece's name holds its digest
+            for image in self._recipe.images
+            for name in image.programs().values()
+        ]
         digest = licences.digest_of(root.digest, self._recipe.built_at, *said)[:16]
         folder = self._pieces / f"images-{self._arch}-{digest}"
         if folder.is_dir():
@@ -207,8 +211,7 @@ class _Making:
                     self._maker.progress.line(image.reference)
                     layer = await asyncio.to_thread(
                         archive.program_layer,
-                        programs[image.program],
-                        image.at,
+                        {at: programs[name] for at, name in image.programs().items()},
                         scratch / f"{image_name(image.reference)}.layer",
                     )
                     images.append(

@@ -17,7 +17,7 @@ from typing import Any, Final
 from haechi.domains.clusters.bundle.errors import BundlePlatformUnknown, BundleVersionUnknown
 from haechi.domains.clusters.bundle.model import PLATFORMS, HostSystem, Role, repository
 
-REVISION: Final = 2
+REVISION: Final = 1
 """Rises when the same versions give another content, because this code changed."""
 
 _HERE: Final = resources.files("haechi.domains.clusters.bundle")
@@ -58,7 +58,14 @@ class ImageRecipe:
     """Absolute path of the program in the image; also its entrypoint."""
     root: str = ""
     """Name of the root file system under it; empty: nothing but the program."""
+    also: tuple[str, ...] = ()
+    """Programs beside it."""
     user: str = ""
+
+    def programs(self) -> dict[str, str]:
+        """Path in the image → program."""
+        folder = self.at.rpartition("/")[0]
+        return {self.at: self.program} | {f"{folder}/{name}": name for name in self.also}
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,10 @@ def _load(minor: str) -> Recipe:
         worker_programs=tuple(files["worker"]),
         control_programs=tuple(files["control-plane"]),
         plugins=tuple(files["plugins"]),
-        images=tuple(ImageRecipe(**entry) for entry in document["image"]),
+        images=tuple(
+            ImageRecipe(**{**entry, "also": tuple(entry.get("also", ()))})
+            for entry in document["image"]
+        ),
         host=HostSystem(
             id=debian["id"],
             version=debian["version"],
