@@ -190,6 +190,7 @@ class ObjectNotFound(NotFound):
         "operation": "작업",
         "package": "패키지",
         "revision": "버전 내용",
+        "schedule": "예약",
         "version": "버전",
     }
 

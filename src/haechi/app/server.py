@@ -22,12 +22,14 @@ from haechi.domains.inventory import api as inventory_api
 from haechi.domains.metrics import api as metrics_api
 from haechi.domains.packages import api as packages_api
 from haechi.domains.results import api as results_api
+from haechi.domains.schedules import api as schedules_api
 from haechi.domains.video import api as video_api
 from haechi.settings import Loaded
 from haechi.web import operations as operations_api
 from haechi.web import settings as settings_api
 from haechi.web.agents import create_agents_app
 from haechi.web.app import Front, create_api
+from haechi.web.connections import Connections, Limits
 from haechi.web.errors import problem_response
 from haechi.web.idempotency import Idempotency
 from haechi.web.ingest import PATH as RESULTS_PATH
@@ -86,6 +88,7 @@ class Haechi(OldInterface):
                 agents_api.router(self.agents),
                 builds_api.router(self.builds, self.registry, self.packages),
                 deployments_api.router(self.deployments, self.places),
+                schedules_api.router(self.schedules),
                 results_api.router(self.results),
                 metrics_api.router(self.metrics),
                 video_api.router(self.video),
@@ -120,12 +123,28 @@ class Haechi(OldInterface):
             render=problem_response,
             api=self.api,
         )
+        bounds = Connections(
+            Limits(
+                head_s=s.server.head_s,
+                body_idle_s=s.server.body_idle_s,
+                anonymous=s.server.anonymous_connections,
+                language=s.server.language,
+            )
+        )
         return [
-            Listener(self.app, s.server.listen, server_context),
+            Listener(self.app, s.server.listen, server_context, connections=bounds),
             Listener(
-                agents_app, s.agents.listen, agents_tls.context, HttpProtocol, WebSocketProtocol
+                agents_app,
+                s.agents.listen,
+                agents_tls.context,
+                HttpProtocol,
+                WebSocketProtocol,
+                connections=bounds,
             ),
-            *(Listener(self.interop.app, address) for address in s.interop.listen),
+            *(
+                Listener(self.interop.app, address, connections=bounds)
+                for address in s.interop.listen
+            ),
         ]
 
     async def start(self, environment: Mapping[str, str]) -> None:
@@ -143,12 +162,14 @@ class Haechi(OldInterface):
         self.interop.start()
         await self.weather.start()
         await self.operations.start_engine()
+        self.schedules.start()
         self.tasks.forever("housekeeping", self._keep_house)
 
     async def close(self) -> None:
         """In the order of dependence: no new work, then the work, then the stores."""
         await self.tasks.close()
         await self.interop.close()
+        await self.schedules.close()
         await self.operations.close()
         await self.deployments.close()
         await self.video.close()
@@ -166,6 +187,7 @@ class Haechi(OldInterface):
             "operations": lambda: self.operations.forget_ended(older_than=keep),
             "sessions": self.auth.sessions.forget_expired,
             "deployments": lambda: self.deployments.book.forget_old(older_than=_KEEP_DEPLOYMENTS),
+            "schedules": self.schedules.forget_old,
             "audit": lambda: self.audit.forget(older_than=_KEEP_AUDIT),
         }
         while True:

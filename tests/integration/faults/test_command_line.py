@@ -39,6 +39,7 @@ NO_REFERENCE = {
     ("camera", "still"),
     ("link", "create"),
     ("result", "follow"),
+    ("maintenance", "set"),
 }
 """What their arguments name need not be there before; each is called elsewhere."""
 

@@ -1,0 +1,189 @@
+"""What schedules can do, by the domains beneath: deploy and remove AIs, back clusters up."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from haechi.core.access import Principal, Role
+from haechi.core.operations import Operation
+from haechi.domains.deployments.model import NotAgreed, Wishes
+from haechi.domains.deployments.service import Deployments
+from haechi.domains.inventory import Inventory
+from haechi.domains.packages.model import Use
+from haechi.domains.packages.service import Packages
+from haechi.domains.schedules.model import BadArguments
+from haechi.domains.schedules.service import Schedules
+from haechi.errors import AppError, Busy, NotFound
+
+
+class InventorySite:
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    async def timezone(self) -> str:
+        return (await self._inventory.site()).timezone
+
+    async def device_id(self, ref: str) -> str:
+        return (await self._inventory.devices.get(ref)).id
+
+
+class Targets:
+    """Devices by id and by group. A group means its members at the time of the run."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    async def check(self, action: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        devices = [(await self._inventory.devices.get(one)).id for one in arguments["device_ids"]]
+        group_id = arguments["group_id"]
+        if group_id is not None:
+            group_id = (await self._inventory.groups.get(group_id)).id
+        if not devices and group_id is None:
+            raise BadArguments(action=action, reason="no device and no group")
+        return {"device_ids": list(dict.fromkeys(devices)), "group_id": group_id}
+
+    async def devices(self, arguments: dict[str, Any]) -> list[str]:
+        """Those that are still there."""
+        wanted = list(arguments["device_ids"])
+        if arguments["group_id"] is not None:
+            try:
+                group = await self._inventory.groups.get(arguments["group_id"])
+                wanted += group.device_ids
+            except NotFound:
+                pass  # its devices are named by nobody any more
+        there = []
+        for device_id in dict.fromkeys(wanted):
+            try:
+                there.append((await self._inventory.devices.get(device_id)).id)
+            except NotFound:
+                continue
+        return there
+
+
+class DeployPackage:
+    """Arguments: `version_id`, `device_ids`, `group_id`, `wishes`."""
+
+    by_device = True
+
+    def __init__(self, deployments: Deployments, packages: Packages, targets: Targets) -> None:
+        self._deployments = deployments
+        self._packages = packages
+        self._targets = targets
+
+    async def check(self, arguments: dict[str, Any], by: Principal) -> dict[str, Any]:
+        version = await self._packages.version(arguments["version_id"])
+        wishes = _wishes(arguments["wishes"])
+        if "privileged" in wishes.allow and (by.role is None or by.role < Role.ADMIN):
+            raise NotAgreed(needs="privileged")
+        targets = await self._targets.check("deploy_package", arguments)
+        return {"version_id": version.id, "wishes": wishes.as_json(), **targets}
+
+    async def devices(self, arguments: dict[str, Any]) -> list[str]:
+        return await self._targets.devices(arguments)
+
+    async def begin(
+        self, arguments: dict[str, Any], device_ids: Sequence[str], by: Principal
+    ) -> list[Operation]:
+        """Devices that run exactly this already are left as they are."""
+        operation = await self._deployments.deploy_package(
+            arguments["version_id"], device_ids, by=by, wishes=_wishes(arguments["wishes"])
+        )
+        return [operation]
+
+
+class RemovePackage:
+    """Arguments: `package_id`, `device_ids`, `group_id`."""
+
+    by_device = True
+
+    def __init__(self, deployments: Deployments, packages: Packages, targets: Targets) -> None:
+        self._deployments = deployments
+        self._packages = packages
+        self._targets = targets
+
+    async def check(self, arguments: dict[str, Any], by: Principal) -> dict[str, Any]:
+        del by
+        package = (await self._packages.get(arguments["package_id"])).package
+        targets = await self._targets.check("remove_package", arguments)
+        return {"package_id": package.id, **targets}
+
+    async def devices(self, arguments: dict[str, Any]) -> list[str]:
+        return await self._targets.devices(arguments)
+
+    async def begin(
+        self, arguments: dict[str, Any], device_ids: Sequence[str], by: Principal
+    ) -> list[Operation]:
+        """One operation per container. One that another operation holds does not stop the rest."""
+        begun: list[Operation] = []
+        refused: AppError | None = None
+        for device_id in device_ids:
+            page = await self._deployments.book.find(
+                device_id=device_id, package_id=arguments["package_id"], limit=1000
+            )
+            for one in page.items:
+                try:
+                    begun.append(await self._deployments.remove_deployment(one.id, by=by))
+                except Busy as error:
+                    refused = error
+                except NotFound:
+                    continue  # gone meanwhile
+        if refused is not None and not begun:
+            raise refused
+        return begun
+
+
+class ClusterBackups(Protocol):
+    """The clusters domain's backups."""
+
+    async def cluster_id(self, ref: str) -> str:
+        """Raises NotFound."""
+
+    async def backup_cluster(self, cluster_id: str, *, by: Principal) -> Operation: ...
+
+
+class BackupCluster:
+    """Arguments: `cluster_id`."""
+
+    by_device = False
+
+    def __init__(self, backups: ClusterBackups) -> None:
+        self._backups = backups
+
+    async def check(self, arguments: dict[str, Any], by: Principal) -> dict[str, Any]:
+        del by
+        return {"cluster_id": await self._backups.cluster_id(arguments["cluster_id"])}
+
+    async def devices(self, arguments: dict[str, Any]) -> list[str]:
+        del arguments
+        return []
+
+    async def begin(
+        self, arguments: dict[str, Any], device_ids: Sequence[str], by: Principal
+    ) -> list[Operation]:
+        del device_ids
+        return [await self._backups.backup_cluster(arguments["cluster_id"], by=by)]
+
+
+def register(
+    schedules: Schedules, *, deployments: Deployments, packages: Packages, inventory: Inventory
+) -> None:
+    """What schedules can do with AIs, and what they keep from being deleted."""
+    targets = Targets(inventory)
+    schedules.can("deploy_package", DeployPackage(deployments, packages, targets))
+    schedules.can("remove_package", RemovePackage(deployments, packages, targets))
+
+    async def version_uses(tx: AsyncSession, version_id: str) -> list[Use]:
+        return [
+            Use(kind="schedule", id=one.id, name=one.name, facts={"schedule_id": one.id})
+            for one in await schedules.that_deploy(tx, version_id)
+        ]
+
+    packages.on_delete_check(version_uses)
+    inventory.on_delete("device", schedules.forget_device)
+
+
+def _wishes(saved: dict[str, Any]) -> Wishes:
+    known = {one.name for one in fields(Wishes)}
+    return Wishes(**{name: value for name, value in saved.items() if name in known})
