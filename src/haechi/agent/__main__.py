@@ -1,6 +1,6 @@
-"""`python -m haechi.agent run OPTIONS|renew DATA_DIR`: what `haechi agent` becomes, without click.
+"""`python -m haechi.agent run OPTIONS|accept DIR|renew DIR`: what `haechi agent` becomes.
 
-A separate entry because every megabyte stays for ever in this process.
+Without click: a separate entry because every megabyte stays for ever in this process.
 """
 
 import sys
@@ -22,18 +22,20 @@ def main(argv: list[str]) -> int:
 
             run(msgspec.json.decode(argv[1], type=Options))
             return 0
-        if argv[:1] == ["renew"] and len(argv) == 2:
+        if argv[:1] in (["accept"], ["renew"]) and len(argv) == 2:
             # cryptography is built upon typing_extensions in places: only `run` goes without.
             del sys.modules["typing_extensions"]
             from pathlib import Path
 
-            from haechi.agent.identity import renew
+            from haechi.agent.identity import accept, renew
 
-            _ = renew(Path(argv[1]))
+            _ = (accept if argv[0] == "accept" else renew)(Path(argv[1]))
             return 0
     except AppError as error:
         return _say(error)
-    sys.stderr.write("usage: python -m haechi.agent run OPTIONS | renew DATA_DIR\n")
+    sys.stderr.write(
+        "usage: python -m haechi.agent run OPTIONS | accept DATA_DIR | renew DATA_DIR\n"
+    )
     return 2
 
 

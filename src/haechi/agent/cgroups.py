@@ -184,11 +184,26 @@ def of_process(pid: int, *, root: Path = ROOT, proc: Path = Path("/proc")) -> Cg
         for controller in controllers.split(","):
             names[controller] = path
     if is_v2(root):
-        found: Cgroup = CgroupV2(names.get("", "/"), root=root)
-        return found if names.get("") else None
+        name = names.get("", "")
+        if "/.." in name:
+            name = _elsewhere(name, root)
+        found: Cgroup = CgroupV2(name or "/", root=root)
+        return found if name else None
     if "cpuacct" not in names:
         return None
     return CgroupV1(names["cpuacct"], root=root, names=names)
+
+
+def _elsewhere(name: str, root: Path) -> str:
+    """The whole path of a cgroup that is shown as a neighbour of the reader's own, which lives in a
+    cgroup namespace (a pod). The last part of a container's is its id; "" where it is not found."""
+    last = name.rpartition("/")[2]
+    if last in {"", ".."}:
+        return ""
+    for top in sorted(root.glob("kubepods*")):
+        for folder in top.rglob(last):
+            return f"/{folder.relative_to(root)}"
+    return ""
 
 
 class Meter:

@@ -93,6 +93,10 @@ class Containers:
         named = (found.get("Options") or {}).get("com.docker.network.bridge.name")
         return str(named or f"br-{found['Id'][:12]}")
 
+    async def sources(self) -> list[list[str]]:
+        """Where AIs call from, as a match of iptables."""
+        return [["-i", await self.bridge()]]
+
     # -- looking ------------------------------------------------------------------------------
 
     async def look_at_all(self) -> None:

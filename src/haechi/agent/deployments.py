@@ -9,7 +9,7 @@ the AI itself (intake.py). Knows no engine and no link; whoever wants to hear of
 import hashlib
 import ipaddress
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -57,6 +57,8 @@ class Deployment:
     instance: str = field(default_factory=lambda: f"ins-agt{secrets.token_hex(8)}")
     """For plain clients that send none."""
     seq: int = 0
+    served: bool = False
+    """Another engine runs it (a pod): nothing is kept, nothing started or stopped here."""
     busy: bool = False
     """A command is at work on it: the reconciler keeps its hands off."""
 
@@ -135,7 +137,22 @@ class Deployments:
         self._index()
         return known
 
+    def serve(self, specs: Iterable[ContainerSpec]) -> None:
+        """Exactly these are run by another engine; the desired state on disk says who they are."""
+        wanted = {spec.deployment_id: spec for spec in specs}
+        for gone in [one.id for one in self if one.served and one.id not in wanted]:
+            del self._all[gone]
+        for spec in wanted.values():
+            known = self._all.get(spec.deployment_id)
+            if known is None:
+                known = self._all[spec.deployment_id] = Deployment(Kept(spec=spec), served=True)
+            elif known.served:
+                known.kept.spec = spec
+        self._index()
+
     def save(self, deployment: Deployment) -> None:
+        if deployment.served:
+            return
         write_json(self._home.containers / f"{deployment.id}.json", deployment.kept)
 
     def forget(self, deployment_id: str) -> None:

@@ -1,5 +1,6 @@
 """The data folder: everything an agent remembers, one process at a time.
 
+    invitation.json       laid here by whoever installs the agent; used up at the first start
     agent.lock            held while an agent runs (flock; a killed agent leaves none behind)
     device.json           who this is and where the server is
     identity.pem          private key and certificate in one file, so that renewal is one rename
@@ -43,9 +44,18 @@ class Device(Struct, omit_defaults=True):
     """Newest wall time a server has told: a clock before it is certainly wrong."""
 
 
+class Invitation(Struct, omit_defaults=True):
+    """`invitation.json`: what `haechi agent enrol` is told otherwise."""
+
+    server: str
+    token: str
+    ca_fingerprint: str
+
+
 class Home:
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.invitation_file = root / "invitation.json"
         self.device_file = root / "device.json"
         self.identity_file = root / "identity.pem"
         self.ca_file = root / "ca.pem"

@@ -5,8 +5,11 @@ The only module of the agent that needs `cryptography`; it runs in a short proce
 agent itself never loads it. The private key never leaves the device.
 """
 
+import contextlib
 import http.client
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +18,15 @@ import msgspec
 from haechi import __version__
 from haechi.agent import boot
 from haechi.agent.errors import AlreadyEnrolled, EnrolmentRefused, ServerUnreachable
-from haechi.agent.home import Device, Home, read_json, write_file, write_json
+from haechi.agent.home import (
+    Device,
+    Home,
+    Invitation,
+    read_json,
+    remove_file,
+    write_file,
+    write_json,
+)
 from haechi.core.clock import to_ms
 from haechi.core.trust import (
     INTERNAL_DOMAIN,
@@ -57,6 +68,39 @@ def enrol(
         if known is not None and known.device_id != out.device_id:
             _forget_former_life(home)
         return _store(home, server, out, key_pem)
+
+
+def accept(data_dir: Path) -> Device | None:
+    """Use up the invitation that was laid into the data folder; None where there is none. One that
+    the server refuses is of no more use, and goes; the device enrolled here before stays."""
+    home = Home(data_dir)
+    invitation = read_json(home.invitation_file, Invitation)
+    if invitation is None:
+        return None
+    try:
+        device = enrol(
+            data_dir,
+            server=invitation.server,
+            token=invitation.token,
+            ca_fingerprint=invitation.ca_fingerprint,
+            force=True,
+        )
+    except EnrolmentRefused:
+        remove_file(home.invitation_file)
+        raise
+    remove_file(home.invitation_file)
+    return device
+
+
+def accept_in_child(home: Home) -> None:
+    """`accept`, in a process of its own: making keys costs memory that an agent has not got. The
+    server may be away: tried again for ever by whoever starts the agent again."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(  # noqa: S603 - this program
+            [sys.executable, "-m", "haechi.agent", "accept", str(home.root)],
+            check=False,
+            timeout=4 * TIMEOUT_S,
+        )
 
 
 def renew(data_dir: Path) -> Device:

@@ -7,10 +7,9 @@ import logging
 import os
 import signal
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -28,7 +27,9 @@ from haechi.agent.http_server import HttpServer
 from haechi.agent.identity import renewal_due, split_address
 from haechi.agent.intake import Intake, problem
 from haechi.agent.link import Link
+from haechi.agent.link_log import LinkLog
 from haechi.agent.media import MediaKeeper
+from haechi.agent.node import Node
 from haechi.agent.outbox import DEFAULT_LIMIT_BYTES, Outbox
 from haechi.agent.reconcile import Reconciler
 from haechi.agent.redirect import Redirector
@@ -38,9 +39,8 @@ from haechi.agent.samples_feed import SamplesFeed
 from haechi.core.tasks import Tasks
 from haechi.errors import AppError
 from haechi.protocol.assignments import Assignment
-from haechi.protocol.bounds import cut
 from haechi.protocol.desired import DesiredState, ObservedState
-from haechi.protocol.frames import PROTOCOL, Capacity, Hello, Log
+from haechi.protocol.frames import PROTOCOL, Capacity, Hello
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ class Options(Struct, omit_defaults=True):
     """This device is the slice of that name, and its containers live in it."""
     docker_socket: str = "/var/run/docker.sock"
     """Empty: no containers on this device."""
+    node: bool = False
+    """This device is a node of a cluster: its AIs are pods, and there is no Docker."""
     media: bool = True
     intake_port: int = INTAKE_PORT
     docker_config: str = "/etc/docker"
@@ -129,13 +131,15 @@ class Agent:
             containers=self.containers,
             pull=self.executor.pull_kept,
             on_desired=self._desired_changed,
+            engine=bool(options.docker_socket),
         )
+        self.node = Node(self.deployments, on_pods=self._observed_changed)
         self.intake = Intake(
             device_id=self.device.device_id,
             deployments=self.deployments,
             board=self.board,
             outbox=self.outbox,
-            locate=self.containers.locate,
+            locate=self.node.pods.locate if options.node else self.containers.locate,
         )
         self.server = HttpServer(
             self.intake.handle, too_many=problem(TooManyConnections(retry_after_s=1), "ko")
@@ -143,9 +147,9 @@ class Agent:
         self.intake_at: tuple[str, int] | None = None
         self.redirector = Redirector(
             device_id=self.device.device_id,
-            bridge=self.containers.bridge,
+            sources=self.node.sources if options.node else self.containers.sources,
             intake=lambda: self.intake_at,
-            pids=lambda: [one.pid for one in self.deployments if one.pid],
+            pids=lambda: [one.pid for one in self.deployments if one.pid and not one.served],
         )
         self.link = Link(
             home=self.home,
@@ -159,7 +163,7 @@ class Agent:
         )
         self.deployments.on_change = self._observed_changed
         self.containers.on_event = self._observed_changed
-        self.containers.on_gateway = self._gateway_changed
+        self.containers.on_gateway = self.node.on_gateway = self._gateway_changed
         self._last_available = 0
         self._rebind = asyncio.Event()
 
@@ -175,11 +179,15 @@ class Agent:
             self.tasks.forever("link", self.link.run)
             self.tasks.forever("renew", self._renew)
             _ = self.tasks.spawn("gpu", self.gpu.watch())
-            if self.options.docker_socket:
+            if self.options.node:
+                self.tasks.forever("node", self.node.keep)
+                self.tasks.forever("pods", self.node.pods.keep)
+            if self.options.node or self.options.docker_socket:
                 self.tasks.forever("intake", self._keep_intake)
+                self.tasks.forever("redirect", self.redirector.keep)
+            if self.options.docker_socket:
                 self.tasks.forever("engine", self.containers.follow)
                 self.tasks.forever("reconcile", self.reconciler.run)
-                self.tasks.forever("redirect", self.redirector.keep)
             # What is loaded now stays: the collector need not look at it again and again.
             gc.collect()
             gc.freeze()
@@ -208,14 +216,19 @@ class Agent:
         self.reconciler.wake()
         self.redirector.wake()
 
+    @property
+    def _gateway(self) -> str:
+        return self.node.gateway if self.options.node else self.containers.gateway
+
     def _gateway_changed(self) -> None:
-        self.media.set_gateway(self.containers.gateway)
+        self.media.set_gateway(self._gateway)
         self._rebind.set()
 
     async def _desired_changed(self, desired: DesiredState) -> None:
         """From the server (then the document names a newer revision than what is applied) or,
         at start, from disk."""
         live = self.link.connected
+        self.deployments.serve(desired.workloads)
         self.redirector.want(desired.redirects)
         self.media.take(desired, self.deployments, live=live)
         await self._fill_board()
@@ -258,7 +271,7 @@ class Agent:
         while True:
             _ = await self._rebind.wait()
             self._rebind.clear()
-            gateway = self.containers.gateway
+            gateway = self._gateway
             self.intake_at = None
             await self.server.close()
             try:
@@ -353,23 +366,6 @@ class Agent:
         )
 
 
-class _LinkLog(logging.Handler):
-    """Warnings and errors also go to the server, a few a second."""
-
-    def __init__(self, report: Callable[[Log], None]) -> None:
-        super().__init__(logging.WARNING)
-        self._report = report
-        self._recent: deque[str] = deque(maxlen=5)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        line = cut(record.getMessage())
-        if line in self._recent:
-            return
-        self._recent.append(line)
-        level: Any = "warning" if record.levelno < logging.ERROR else "error"
-        self._report(Log(level, boot.wall_ms(), line))
-
-
 def run(options: Options) -> None:
     """Run the agent of a data folder until SIGTERM. Raises AppError where it cannot start."""
     logging.basicConfig(
@@ -381,8 +377,10 @@ def run(options: Options) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     os.umask(0o077)
     home = Home(Path(options.data_dir))
-    _ = home.device()
     home.prepare()
+    if home.invitation_file.exists():
+        identity.accept_in_child(home)
+    _ = home.device()
     with home.lock():
         asyncio.run(_run(options))
 
@@ -393,7 +391,7 @@ async def _run(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     agent = Agent(options)
-    handler = _LinkLog(agent.link.report_log)
+    handler = LinkLog(agent.link.report_log)
     logging.getLogger("haechi").addHandler(handler)
     try:
         await agent.run(stop)

@@ -37,14 +37,16 @@ class Reconciler:
         containers: Containers,
         pull: Pull,
         on_desired: Callable[[DesiredState], Awaitable[None]],
+        engine: bool = True,
     ) -> None:
         """`pull` fetches an image that is gone, with the access kept on disk; `on_desired` hands
-        assignments and cameras on."""
+        assignments and cameras on. Without an `engine` of the device's own, that is all."""
         self._home = home
         self._deployments = deployments
         self._containers = containers
         self._pull = pull
         self._on_desired = on_desired
+        self._engine = engine
         self._wake = asyncio.Event()
         self._working: dict[str, asyncio.Task[None]] = {}
         self._pauses: dict[str, float] = {}
@@ -86,6 +88,8 @@ class Reconciler:
                 self._deployments.keep(known.kept)
             self._not_before.pop(spec.deployment_id, None)
         await self._on_desired(state)
+        if not self._engine:
+            self.applied_revision = state.revision
         self.wake()
 
     async def run(self) -> None:

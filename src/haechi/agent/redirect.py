@@ -1,10 +1,11 @@
 """Old AI packages post to a fixed address: their calls are led to this device's intake.
 
-Exactly the given addresses and ports, coming from the device's own container bridge, and nothing
-else: the host's own traffic is never touched, for the old address may be the control plane's. Two
-parts: a route inside each AI container (its network is internal and leads nowhere), and a rule that
-rewrites the destination where the bridge enters the host. The container's address stays, so the
-intake knows who calls. Needs root with `iptables`; where that is missing it says so and goes on.
+Exactly the given addresses and ports, coming from the device's own container bridge or from its AI
+pods, and nothing else: the host's own traffic is never touched, for the old address may be the
+control plane's. Two parts: a route inside each AI container (its network is internal and leads
+nowhere; a pod has a way out already), and rules that rewrite the destination where its traffic
+enters the host. The container's address stays, so the intake knows who calls. Needs root with
+`iptables`; where that is missing it says so and goes on.
 """
 
 import asyncio
@@ -12,13 +13,12 @@ import ctypes
 import ipaddress
 import logging
 import os
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from haechi.agent import netlink
 from haechi.errors import AppError
 from haechi.protocol.desired import Redirect
 
@@ -30,8 +30,6 @@ RETRY_S: Final = 5.0
 COMMAND_S: Final = 10.0
 MAX_REDIRECTS: Final = 64
 _CLONE_NEWNET: Final = 0x40000000
-_ADD, _DELETE, _ERROR = 24, 25, 2
-_REQUEST, _ACK, _REPLACE, _CREATE = 0x1, 0x4, 0x100, 0x400
 
 Argv = list[str]
 Run = Callable[[Sequence[str]], Awaitable[int]]
@@ -43,16 +41,18 @@ def chain_name(device_id: str) -> str:
 
 
 def rules(
-    device_id: str, bridge: str, to: tuple[str, int], redirects: Iterable[Redirect]
+    device_id: str, sources: Iterable[Argv], to: tuple[str, int], redirects: Sequence[Redirect]
 ) -> list[Argv]:
-    """The chain's content, as `iptables` wants it: from this bridge, to these destinations only."""
+    """The chain's content, as `iptables` wants it: from these sources, each a match of its own, to
+    these destinations only."""
     chain, (address, port) = chain_name(device_id), to
     return [
         [
-            *("-A", chain, "-i", bridge, "-p", "tcp"),
+            *("-A", chain, *source, "-p", "tcp"),
             *("-d", f"{one.address}/32", "--dport", str(one.port)),
             *("-j", "DNAT", "--to-destination", f"{address}:{port}"),
         ]
+        for source in sources
         for one in redirects
     ]
 
@@ -72,21 +72,22 @@ def allowed(redirects: Iterable[Redirect]) -> list[Redirect]:
 
 
 class Redirector:
-    """`bridge` names the interface of the device's container network; `intake` is where the intake
-    listens, None before it does; `pids` are the AI containers' processes.
+    """`sources` are where AIs call from, as matches of iptables: `-i BRIDGE` or `-s ADDRESS`;
+    `intake` is where the intake listens, None before it does; `pids` are the processes of AI
+    containers that need a route.
     """
 
     def __init__(
         self,
         *,
         device_id: str,
-        bridge: Callable[[], Awaitable[str]],
+        sources: Callable[[], Awaitable[list[Argv]]],
         intake: Callable[[], tuple[str, int] | None],
         pids: Callable[[], Iterable[int]],
         run: Run | None = None,
     ) -> None:
         self._device_id = device_id
-        self._bridge = bridge
+        self._sources = sources
         self._intake = intake
         self._pids = pids
         self._run = run or iptables
@@ -127,10 +128,11 @@ class Redirector:
         to = self._intake()
         if not self._wanted and self._made == [] and not self._routed:
             return
-        bridge = await self._bridge() if self._wanted and to is not None else ""
-        if self._wanted and (to is None or not bridge):
+        if self._wanted and to is None:
             return
-        content = rules(self._device_id, bridge, to, self._wanted) if to and self._wanted else []
+        content: list[Argv] = []
+        if self._wanted and to is not None:
+            content = rules(self._device_id, await self._sources(), to, self._wanted)
         if content != self._made:
             await self._fill(content)
             self._made = content
@@ -220,35 +222,12 @@ def _change_routes(pid: int, remove: list[str], add: list[str], gateway: str) ->
             raise OSError(code, f"setns: {os.strerror(code)}")
     finally:
         os.close(network)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as link:
-        link.settimeout(COMMAND_S)
-        for address in remove:
-            _ask(link, route_message(_DELETE, 0, address, None), missing_is_fine=True)
-        for address in add:
-            _ask(link, route_message(_ADD, _CREATE | _REPLACE, address, gateway))
+    netlink.change_routes(remove, add, gateway)
 
 
 def _same_network(network: int) -> bool:
     mine, other = Path("/proc/self/ns/net").stat(), os.fstat(network)
     return (mine.st_dev, mine.st_ino) == (other.st_dev, other.st_ino)
-
-
-def route_message(kind: int, flags: int, address: str, gateway: str | None) -> bytes:
-    """An rtnetlink request about the route to one address."""
-    body = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, 4 if gateway else 0, 0, 1, 0)
-    body += struct.pack("=HH4s", 8, 1, socket.inet_aton(address))
-    if gateway is not None:
-        body += struct.pack("=HH4s", 8, 5, socket.inet_aton(gateway))
-    return struct.pack("=IHHII", 16 + len(body), kind, flags | _REQUEST | _ACK, 1, 0) + body
-
-
-def _ask(link: socket.socket, message: bytes, *, missing_is_fine: bool = False) -> None:
-    link.send(message)
-    answer = link.recv(4096)
-    (kind,) = struct.unpack_from("=H", answer, 4)
-    (code,) = struct.unpack_from("=i", answer, 16)
-    if kind == _ERROR and code != 0 and not missing_is_fine:
-        raise OSError(-code, f"route: {os.strerror(-code)}")
 
 
 def _started(pid: int) -> int | None:

@@ -71,6 +71,11 @@ def enrol(
     show_default=True,
     help="Docker Engine of this device; empty: none.",
 )
+@click.option(
+    "--node",
+    is_flag=True,
+    help="This device is a node of a cluster: serve its pods; no Docker is used.",
+)
 @click.option("--media/--no-media", default=True, help="Serve cameras on this device.")
 @click.option("--intake-port", default=8430, show_default=True, help="Where AIs post results.")
 @click.option("--docker-config", default="/etc/docker", hidden=True)
@@ -86,6 +91,7 @@ def run(
     data_dir: Path,
     cgroup: str,
     docker_socket: str,
+    node: bool,
     media: bool,
     intake_port: int,
     docker_config: str,
@@ -99,7 +105,8 @@ def run(
     options = {
         "data_dir": str(data_dir.absolute()),
         "cgroup": cgroup,
-        "docker_socket": docker_socket,
+        "docker_socket": "" if node else docker_socket,
+        "node": node,
         "media": media,
         "intake_port": intake_port,
         "docker_config": docker_config,

@@ -2,7 +2,8 @@
 
 import socket
 
-from haechi.agent.redirect import Redirector, allowed, chain_name, route_message, rules
+from haechi.agent.netlink import address_message, route_message
+from haechi.agent.redirect import Redirector, allowed, chain_name, rules
 from haechi.interop.redirects import parse
 from haechi.protocol.desired import Redirect
 
@@ -11,7 +12,7 @@ OLD = [Redirect("192.0.2.10", 5231), Redirect("192.0.2.10", 6432)]
 
 
 def test_rules_name_bridge_destination_and_port_and_nothing_wider():
-    assert rules(DEVICE, "br-1", ("172.20.0.1", 8430), OLD[:1]) == [
+    assert rules(DEVICE, [["-i", "br-1"]], ("172.20.0.1", 8430), OLD[:1]) == [
         [
             "-A",
             "HAECHI-ABCDEFGHIJ234567",
@@ -47,6 +48,35 @@ def test_the_kernels_message():
     assert socket.inet_aton("192.0.2.10") in message
     assert socket.inet_aton("172.20.0.1") in message
     assert len(route_message(25, 0, "192.0.2.10", None)) == 36
+    address = address_message("169.254.84.30", 1)
+    assert len(address) == int.from_bytes(address[:4], "little") == 40
+    assert address[16:20] == bytes([socket.AF_INET, 32, 0, 254])
+
+
+async def test_each_pod_is_a_source_and_nobody_else():
+    firewall, pods = Firewall(), []
+
+    async def sources():
+        return list(pods)
+
+    redirector = Redirector(
+        device_id=DEVICE,
+        sources=sources,
+        intake=lambda: ("169.254.84.30", 8430),
+        pids=list,
+        run=firewall,
+    )
+    redirector.want(OLD[:1])
+    await redirector.apply()
+    assert firewall.chains == {}
+    pods += [["-s", "10.244.1.5/32"], ["-s", "10.244.1.6/32"]]
+    await redirector.apply()
+    (content,) = firewall.chains.values()
+    assert [rule[:2] for rule in content] == pods
+    assert {rule[5] for rule in content} == {"192.0.2.10/32"}
+    pods.clear()
+    await redirector.apply()
+    assert (firewall.chains, firewall.jumps) == ({}, [])
 
 
 class Firewall:
@@ -83,10 +113,10 @@ async def test_rules_come_follow_the_intake_and_go():
     intake = [None]
 
     async def bridge():
-        return "br-1"
+        return [["-i", "br-1"]]
 
     redirector = Redirector(
-        device_id=DEVICE, bridge=bridge, intake=lambda: intake[0], pids=list, run=firewall
+        device_id=DEVICE, sources=bridge, intake=lambda: intake[0], pids=list, run=firewall
     )
     await redirector.apply()
     redirector.want(OLD)

@@ -61,9 +61,10 @@ class Heard:
                 "results": from_agent.results,
             }
         if known is not None:
-            told["first_result_ms"] = told.get("first_result_ms") or known.first_ms
+            first_ms = told.get("first_result_ms") or status.first_result_ms
+            told["first_result_ms"] = first_ms or known.first_ms
             told["last_result_ms"] = max(told.get("last_result_ms") or 0, known.last_ms)
-            told["results"] = (told.get("results") or 0) + known.count
+            told["results"] = max(status.results, (told.get("results") or 0) + known.count)
         return msgspec.structs.replace(
             status, **{name: value for name, value in told.items() if value is not None}
         )

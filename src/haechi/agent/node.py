@@ -1,0 +1,62 @@
+"""What is different where the device is a node of a cluster: its AIs are pods.
+
+They reach the agent at one link-local address, the same on every node and for ever, so nothing that
+a pod was told becomes wrong when the node's own address changes. The address lies on `lo`: whoever
+is not on this machine finds nothing there. Needs CAP_NET_ADMIN.
+"""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from haechi.agent import netlink
+from haechi.agent.deployments import Deployments
+from haechi.agent.pods import Pods
+from haechi.protocol.desired import NODE_AGENT_ADDRESS
+
+log = logging.getLogger(__name__)
+
+CHECK_S: Final = 30.0
+"""The address is seen to so often: a restarted network may lose it."""
+RETRY_S: Final = 5.0
+INTERFACE: Final = "lo"
+
+
+class Node:
+    """`gateway` is where pods reach agent and media; "" before it is there."""
+
+    def __init__(self, deployments: Deployments, *, on_pods: Callable[[], None]) -> None:
+        self.pods = Pods(deployments, on_change=on_pods)
+        self.gateway = ""
+        self.on_gateway: Callable[[], None] = lambda: None
+        self._told = ""
+
+    async def keep(self) -> None:
+        """For ever."""
+        while True:
+            there = await self._see_to_address()
+            await asyncio.sleep(CHECK_S if there else RETRY_S)
+
+    async def _see_to_address(self) -> bool:
+        try:
+            await asyncio.to_thread(netlink.add_address, NODE_AGENT_ADDRESS, INTERFACE)
+        except OSError as error:
+            if str(error) != self._told:
+                log.error("pods cannot reach the agent: %s", error)  # noqa: TRY400
+            self._told = str(error)
+            return False
+        self._told = ""
+        if not self.gateway:
+            self.gateway = NODE_AGENT_ADDRESS
+            self.on_gateway()
+        return True
+
+    async def sources(self) -> list[list[str]]:
+        """Where AIs call from, as matches of iptables (IPv4 only, as the old addresses are)."""
+        return [
+            ["-s", f"{address}/32"]
+            for address in self.pods.addresses
+            if ipaddress.ip_address(address).version == 4
+        ]
