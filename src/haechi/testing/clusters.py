@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import yaml
 
+from haechi.core.access import Principal
 from haechi.domains.clusters import kubeadm
 from haechi.domains.clusters.errors import KubeUnreachable, NoBundle
 from haechi.domains.clusters.host.ports import Ran, Shell
@@ -255,6 +256,10 @@ class FakeDevices:
     async def report_machine(self, device_id: str, *, machine_id: str, platform: str) -> None:
         del platform
         self.machines[device_id] = machine_id
+
+    async def readdress(self, device_id: str, address: str, *, by: Principal) -> None:
+        del by
+        self.devices[device_id] = replace(self.devices[device_id], address=address)
 
 
 @dataclass

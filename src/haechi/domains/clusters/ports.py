@@ -179,6 +179,10 @@ class ClusterDevice:
     name: str
     host_name: str | None
     address: str | None
+    port: int | None = None
+    """Of its SSH; None: the usual one."""
+    seen_address: str | None = None
+    """From where its agent called last."""
 
 
 class Devices(Protocol):
@@ -188,6 +192,9 @@ class Devices(Protocol):
 
     async def report_machine(self, device_id: str, *, machine_id: str, platform: str) -> None:
         """What the host says it is, seen while it was checked."""
+
+    async def readdress(self, device_id: str, address: str, *, by: Principal) -> None:
+        """Its address from now on; nothing where it is that one already."""
 
 
 @dataclass(frozen=True, slots=True)

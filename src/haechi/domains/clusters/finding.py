@@ -1,0 +1,123 @@
+"""Looks for a node that went away under its address: perhaps it has another one now.
+
+Looked at, in this order: what the Kubernetes API says of the node, from where its agent called, and
+after a while all of the network around the old address. Only the pinned host key says that it is
+the one. A worker is then led home at once (`readdress_node`); a control plane's new address is
+shown, and taken up when somebody says so, since that restarts its part of the API.
+"""
+
+import logging
+from typing import Final, Protocol
+
+from haechi.core.operations import Operations
+from haechi.core.tasks import Tasks
+from haechi.domains.clusters.context import Context
+from haechi.domains.clusters.model import Member
+from haechi.domains.clusters.readdressing import KIND
+from haechi.domains.clusters.watching import Watching
+from haechi.errors import AppError, Busy
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S: Final = 5.0
+SEARCH_AFTER_S: Final = 12.0
+SEARCH_EVERY_S: Final = 60.0
+
+
+class Finder(Protocol):
+    """Looks for a device by its pinned host key; bounded in time."""
+
+    async def find(self, device_id: str, addresses: list[str]) -> str | None: ...
+
+    async def search(self, device_id: str, near: str) -> str | None:
+        """Everywhere in the network around an address."""
+
+
+class Finding:
+    def __init__(
+        self, context: Context, watching: Watching, finder: Finder, operations: Operations
+    ) -> None:
+        self._c = context
+        self._watching = watching
+        self._finder = finder
+        self._operations = operations
+        self._looked_s: dict[str, float] = {}
+        self._searched_s: dict[str, float] = {}
+        self._busy: set[str] = set()
+        self._tasks = Tasks("finding")
+        self.found: dict[str, str] = {}
+        """Device → the address at which it is now, where that is not its recorded one."""
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    def returned(self, member: Member) -> None:
+        self.found.pop(member.device_id, None)
+
+    def away(self, member: Member, away_s: float) -> None:
+        """An `AwayHandler` of watching."""
+        now_s = self._c.clock.monotonic()
+        device_id = member.device_id
+        if device_id in self._busy or now_s - self._looked_s.get(device_id, -1e9) < LOOK_EVERY_S:
+            return
+        self._looked_s[device_id] = now_s
+        search = (
+            away_s >= SEARCH_AFTER_S
+            and now_s - self._searched_s.get(device_id, -1e9) >= SEARCH_EVERY_S
+        )
+        if search:
+            self._searched_s[device_id] = now_s
+        self._busy.add(device_id)
+        _ = self._tasks.spawn(device_id, self._look(member, search=search))
+
+    async def look_for(self, member: Member, *, search: bool = True) -> str | None:
+        """Where it is now, other than where it was."""
+        device = await self._c.devices.device(member.device_id)
+        node = self._watching.seen_node(member.cluster_id, member.node_name)
+        told = [*(node.addresses if node else ()), device.seen_address, device.address]
+        candidates = [one for one in dict.fromkeys(told) if one and one != member.address]
+        found = await self._finder.find(member.device_id, candidates) if candidates else None
+        if found is None and search:
+            found = await self._finder.search(member.device_id, member.address)
+        return found
+
+    async def _look(self, member: Member, *, search: bool) -> None:
+        try:
+            if await self._operations.active_on(member.cluster_id) is not None:
+                return
+            found = await self.look_for(member, search=search)
+            if found is not None:
+                await self._take_up(member, found)
+        except AppError as error:
+            log.info("node %s was not found elsewhere: %s", member.node_name, error)
+        finally:
+            self._busy.discard(member.device_id)
+
+    async def _take_up(self, member: Member, address: str) -> None:
+        known, self.found[member.device_id] = self.found.get(member.device_id), address
+        if known != address:
+            log.info("node %s is at %s now", member.node_name, address)
+            data = {
+                "kind": "node",
+                "id": member.device_id,
+                "cluster_id": member.cluster_id,
+                "state": self._state(member),
+                "reason": "address_changed",
+                "detail": f"{member.address} → {address}",
+            }
+            self._c.bus.publish("states", data)
+        if member.is_control_plane:
+            return
+        try:
+            _ = await self._operations.start(
+                KIND,
+                member.cluster_id,
+                {"device_id": member.device_id, "address": address},
+                requested_by="system",
+            )
+        except Busy as error:
+            log.info("node %s waits: %s", member.node_name, error)
+
+    def _state(self, member: Member) -> str:
+        judgement = self._watching.presence(member.device_id)
+        return judgement.presence if judgement else "silent"

@@ -1,0 +1,126 @@
+"""What a host is owed that was away: its cleaning, or the control planes that came meanwhile.
+
+`watching` tells when a host answers again. A node learns where its cluster's API is now; a host
+that could not be cleaned when it left is cleaned (operation `clean_node`), again and again at
+growing intervals where that fails.
+"""
+
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Final
+
+from haechi.core.operations import Definition, Operations, Run, Step
+from haechi.core.tasks import Tasks
+from haechi.domains.clusters import proxy, store
+from haechi.domains.clusters.cleaning import Cleaning
+from haechi.domains.clusters.context import Context
+from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.model import Member, MemberState
+from haechi.errors import AppError, Busy, Text
+
+log = logging.getLogger(__name__)
+
+KIND: Final = "clean_node"
+FIRST_RETRY_S: Final = 60.0
+LAST_RETRY_S: Final = 3600.0
+
+
+@dataclass(slots=True)
+class _Retry:
+    not_before_s: float
+    wait_s: float
+
+
+class Returning:
+    def __init__(self, context: Context, cleaning: Cleaning, operations: Operations) -> None:
+        self._c = context
+        self._cleaning = cleaning
+        self._operations = operations
+        self._retries: dict[str, _Retry] = {}
+        self._busy: set[str] = set()
+        self._tasks = Tasks("returning")
+
+    def definition(self) -> Definition:
+        return Definition(
+            kind=KIND,
+            title=Text("돌아온 호스트 정리", "Clean a host that came back"),
+            parallel=8,
+            steps=[
+                Step(
+                    "clean", Text("호스트 정리", "Clean the host"), self.clean_node, timeout_s=1800
+                )
+            ],
+        )
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    def returned(self, member: Member) -> None:
+        """A `ReturnHandler` of watching."""
+        if member.device_id in self._busy:
+            return
+        if member.state == MemberState.CLEANING:
+            retry = self._retries.get(member.device_id)
+            if retry is not None and self._c.clock.monotonic() < retry.not_before_s:
+                return
+            work = self._begin_cleaning(member)
+        else:
+            work = self._catch_up(member)
+        self._busy.add(member.device_id)
+        _ = self._tasks.spawn(member.device_id, self._done(member.device_id, work))
+
+    async def _done(self, device_id: str, work: Coroutine[object, object, None]) -> None:
+        try:
+            await work
+        except AppError as error:
+            log.info("device %s came back, but: %s", device_id, error)
+        finally:
+            self._busy.discard(device_id)
+
+    async def _catch_up(self, member: Member) -> None:
+        """Its proxy may still know control planes that are no more."""
+        c = self._c
+        addresses = [
+            one.address
+            for one in await c.members(member.cluster_id)
+            if one.is_control_plane and one.state == MemberState.READY
+        ]
+        if not addresses or await self._operations.active_on(member.cluster_id) is not None:
+            return
+
+        async def act(shell: Shell) -> None:
+            if await proxy.install_proxy(shell, member.cluster_id, addresses):
+                log.info("node %s was told of its control planes", member.node_name)
+
+        await c.on_host(member.device_id, act, log=log.debug, away_s=0)
+
+    async def _begin_cleaning(self, member: Member) -> None:
+        if await self._operations.active_on(member.cluster_id) is not None:
+            return
+        self._put_off(member.device_id)
+        try:
+            operation = await self._operations.start(
+                KIND,
+                member.device_id,
+                {"cluster_id": member.cluster_id},
+                requested_by="system",
+            )
+        except Busy:
+            return
+        ended = await self._operations.wait(operation.id)
+        if ended.ctx.get("result", {}).get("cleaned"):
+            self._retries.pop(member.device_id, None)
+
+    def _put_off(self, device_id: str) -> None:
+        known = self._retries.get(device_id)
+        wait_s = FIRST_RETRY_S if known is None else min(known.wait_s * 2, LAST_RETRY_S)
+        self._retries[device_id] = _Retry(self._c.clock.monotonic() + wait_s, wait_s)
+
+    async def clean_node(self, run: Run) -> None:
+        async with self._c.db.read() as tx:
+            member = await store.member(tx, run.ctx["cluster_id"], run.subject)
+        cleaned = member.state == MemberState.GONE
+        if member.state == MemberState.CLEANING:
+            cleaned = await self._cleaning.clean(member, run.log)
+        run.ctx["result"] = {"device_id": run.subject, "cleaned": cleaned}
