@@ -68,6 +68,12 @@ class ServerSettings(_Section):
     """Zone in which the site's times are shown."""
     allowed_origins: list[str] = []
     """Further origins whose pages may call the API with a session (behind a reverse proxy)."""
+    head_s: Annotated[float, Field(gt=0)] = 30.0
+    """The head of a request must have arrived after so long."""
+    body_idle_s: Annotated[float, Field(gt=0)] = 120.0
+    """A body that stands still for so long is given up; a slow radio link may have holes."""
+    anonymous_connections: Annotated[int, Field(gt=0)] = 256
+    """Open connections of one address on which nobody has signed in."""
 
 
 class AgentsSettings(_Section):

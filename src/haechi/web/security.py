@@ -118,6 +118,8 @@ class Gate:
             )
             principal = await self._authenticator.by_token(token, peer)
         state["principal"] = principal
+        if principal is not None and "connection" in state:
+            state["connection"].known()
         return principal
 
     async def __call__(self, connection: HTTPConnection) -> None:

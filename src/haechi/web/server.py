@@ -8,12 +8,14 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
 
 from haechi.errors import Text, Upstream
+from haechi.web.connections import BoundedProtocol, Connections, Limits
 
 _GRACE_S: Final = 2
 
@@ -31,14 +33,15 @@ class CannotListen(Upstream):
 
 @dataclass(frozen=True)
 class Listener:
-    """`ssl_context` None: plain HTTP. Protocol classes are uvicorn's unless others are given."""
+    """`ssl_context` None: plain HTTP. `connections` may be shared by several."""
 
     app: Any
     address: str
     ssl_context: Any = None
-    http: Any = "httptools"
+    http: type[BoundedProtocol] = BoundedProtocol
     ws: Any = "websockets-sansio"
     ws_max_size: int = 16 * 1024 * 1024
+    connections: Connections = field(default_factory=lambda: Connections(Limits()))
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -137,7 +140,7 @@ def _config(listener: Listener) -> uvicorn.Config:
     context = listener.ssl_context
     return uvicorn.Config(
         listener.app,
-        http=listener.http,
+        http=partial(listener.http, bounds=listener.connections),  # type: ignore[arg-type]
         ws=listener.ws,
         ws_max_size=listener.ws_max_size,
         ws_ping_interval=None,

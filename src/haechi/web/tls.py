@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from haechi.core.clock import Clock
 from haechi.core.pki import ClientCertificates, ServerFiles, SiteCa
+from haechi.web.connections import BoundedProtocol
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +40,15 @@ def with_certificate(app: ASGIApp, der: bytes | None) -> ASGIApp:
     return told
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(BoundedProtocol):
     """`Listener(http=HttpProtocol, ws=WebSocketProtocol)`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app = with_certificate(self.app, _verified_peer(transport))
+        der = _verified_peer(transport)
+        if der is not None:
+            self.known()
+        self.app = with_certificate(self.app, der)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
