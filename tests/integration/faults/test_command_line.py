@@ -17,7 +17,7 @@ from haechi.testing.processes import PASSWORD, command, free_ports
 from .conftest import check_texts
 
 NOTHING = "nothing-there"
-LOCAL = {"serve", "doctor", "openapi", "login", "logout", "agent", "media"}
+LOCAL = {"serve", "doctor", "openapi", "login", "logout", "agent", "media", "bundle"}
 """These do not ask a server, or not by the API."""
 NO_REFERENCE = {
     ("package", "build"),  # of a folder, by the local Docker
