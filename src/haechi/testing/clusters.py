@@ -19,6 +19,7 @@ from haechi.core.access import Principal
 from haechi.domains.clusters import kubeadm
 from haechi.domains.clusters.errors import KubeUnreachable, NoBundle
 from haechi.domains.clusters.host.ports import Ran, Shell
+from haechi.domains.clusters.marker import MARKER
 from haechi.domains.clusters.model import FormOptions, MemberRole
 from haechi.domains.clusters.ports import (
     ClusterDevice,
@@ -284,7 +285,7 @@ class FakeSite:
             lambda line: line.startswith("sh -c 'if grep -qs"), do=self._take_kubeconfig(shell)
         )
         shell.on(lambda line: "haechi-etcd etcdctl" in line, do=self._etcd)
-        shell.on("cat /etc/haechi/node.json", do=lambda _: _cat(shell, kubeadm.MARKER))
+        shell.on("cat /etc/haechi/node.json", do=lambda _: _cat(shell, MARKER))
         shell.on(lambda line: line.startswith("rm "), do=lambda call: _remove(shell, call))
         shell.on(lambda line: _INIT in line, do=lambda _: self._init(shell))
         shell.on(lambda line: _JOIN in line, do=lambda _: self._join(shell))

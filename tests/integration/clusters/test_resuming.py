@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from haechi.domains.clusters import kubeadm
+from haechi.domains.clusters.marker import MARKER
 from haechi.testing.waiting import eventually
 
 ALL = {"dev-m": "ready", "dev-a": "ready", "dev-b": "ready"}
@@ -103,4 +103,4 @@ async def test_a_cluster_written_down_without_its_operation_is_let_go(world):
 
 
 def _marker(shell) -> str:
-    return shell.text(kubeadm.MARKER) if kubeadm.MARKER in shell.files else '{"joined": false}'
+    return shell.text(MARKER) if MARKER in shell.files else '{"joined": false}'

@@ -10,12 +10,12 @@ from datetime import timedelta
 
 from haechi.core.clock import to_text
 from haechi.core.secrets import Secret
-from haechi.domains.clusters import etcd, journal, kubeadm, kubeconfig, proxy
+from haechi.domains.clusters import etcd, journal, kubeadm, kubeconfig, marker, proxy
 from haechi.domains.clusters.context import KUBECONFIG, Context
 from haechi.domains.clusters.errors import HostStepFailed, KubeUnreachable
 from haechi.domains.clusters.host.errors import CommandFailed, CommandTimedOut
 from haechi.domains.clusters.host.ports import Shell
-from haechi.domains.clusters.kubeadm import Marker
+from haechi.domains.clusters.marker import Marker
 from haechi.domains.clusters.model import Cluster, Member
 from haechi.errors import AppError, Unavailable
 
@@ -65,7 +65,7 @@ class Joining:
                 token=kubeadm.new_token(),
             )
             await self._run(shell, "initialise", kubeadm.init_argv(), documents, log)
-            await kubeadm.write_marker(shell, member, joined=True)
+            await marker.write(shell, member, joined=True)
 
         await c.on_host(member.device_id, act, log=log)
 
@@ -166,7 +166,7 @@ class Joining:
             await self._run(
                 shell, "join", kubeadm.join_argv(), [document], log, discovery=discovery
             )
-            await kubeadm.write_marker(shell, member, joined=True)
+            await marker.write(shell, member, joined=True)
 
         await c.on_host(member.device_id, act, log=log)
 
@@ -196,8 +196,7 @@ class Joining:
     # --- acts on the host
 
     async def _is_node(self, shell: Shell, member: Member) -> bool:
-        marker = await kubeadm.read_marker(shell)
-        return marker == Marker(
+        return await marker.read(shell) == Marker(
             cluster_id=member.cluster_id,
             device_id=member.device_id,
             role=member.role,
@@ -207,11 +206,10 @@ class Joining:
 
     async def _begin_anew(self, shell: Shell, member: Member, log: OnText) -> None:
         """Where kubeadm was at work here before, its half-done work goes first."""
-        marker = await kubeadm.read_marker(shell)
-        if marker is not None:
+        if await marker.read(shell) is not None:
             log("an interrupted try is taken back first")
             await kubeadm.reset(shell, log=log)
-        await kubeadm.write_marker(shell, member, joined=False)
+        await marker.write(shell, member, joined=False)
 
     async def _forget_half_joined(
         self, member: Member, control_planes: Sequence[Member], log: OnText

@@ -5,17 +5,16 @@ that are removed afterwards, never in arguments. kubeadm runs in a transient uni
 that one whose connection was lost can be found and ended before the next try.
 """
 
-import json
+import re
 import secrets
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
 
 from haechi.core.secrets import Secret
-from haechi.domains.clusters.host.errors import CommandFailed, CommandTimedOut
+from haechi.domains.clusters.host.errors import CommandFailed, CommandTimedOut, short
 from haechi.domains.clusters.host.ports import Ran, Shell
 from haechi.domains.clusters.model import (
     API_PORT,
@@ -27,8 +26,6 @@ from haechi.domains.clusters.model import (
 )
 
 FOLDER: Final = "/etc/haechi"
-MARKER: Final = f"{FOLDER}/node.json"
-"""Whose node this host is; see `Marker`."""
 CONFIG: Final = f"{FOLDER}/kubeadm.yaml"
 DISCOVERY: Final = f"{FOLDER}/discovery.conf"
 ADMIN_CONF: Final = "/etc/kubernetes/admin.conf"
@@ -41,18 +38,10 @@ KUBELET_WAIT: Final = "2m0s"
 CONTROL_PLANE_WAIT: Final = "4m0s"
 RUN_TIMEOUT_S: Final = 600.0
 _CONTROL_PLANE_TAINT: Final = "node-role.kubernetes.io/control-plane"
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_KERNEL: Final = re.compile(r"(CONFIG|CGROUPS|KERNEL)_[A-Z0-9_]+: |OS: ")
+_DONE: Final = re.compile(r"initialized successfully!|This node has joined the cluster")
 _TOKEN_LETTERS: Final = string.ascii_lowercase + string.digits
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """`joined` is written only when kubeadm has ended well: what is less is begun anew."""
-
-    cluster_id: str
-    device_id: str
-    role: str
-    node_name: str
-    joined: bool
 
 
 def new_token() -> Secret:
@@ -325,12 +314,45 @@ async def run(
     if discovery is not None:
         await shell.write(DISCOVERY, to_yaml([discovery]), mode=0o600, root=True)
     try:
-        return await shell.run(in_unit(argv), root=True, timeout_s=timeout_s, on_line=log)
-    except (CommandFailed, CommandTimedOut):
+        ran = await shell.run(
+            in_unit(argv), root=True, timeout_s=timeout_s, on_line=_plain(log), check=False
+        )
+    except CommandTimedOut:
         await end_earlier(shell)
         raise
     finally:
         await forget_secrets(shell)
+    if ran.status:
+        command = " ".join(argv[:2])
+        raise CommandFailed(
+            host=shell.host.name, command=command, status=ran.status, message=last_words(ran)
+        )
+    return ran
+
+
+def last_words(ran: Ran) -> str:
+    """What kubeadm says went wrong: its failed checks by name, or its error."""
+    lines = [_COLOUR.sub("", line).strip() for line in f"{ran.stdout}\n{ran.stderr}".splitlines()]
+    failed = [line for line in lines if line.startswith("[ERROR ")]
+    errors = [line for line in lines if line.startswith("error")]
+    told = failed or errors[-1:]
+    return short("; ".join(told) if told else ran.last_line)
+
+
+def _plain(log: Callable[[str], None]) -> Callable[[str], None]:
+    """Without colours, empty lines, the long list of what the kernel can, and the advice at the
+    end, which haechi follows itself.
+    """
+    done = False
+
+    def line(text: str) -> None:
+        nonlocal done
+        plain = _COLOUR.sub("", text).rstrip()
+        if plain and not done and not _KERNEL.match(plain):
+            log(plain)
+        done = done or bool(_DONE.search(plain))
+
+    return line
 
 
 async def forget_secrets(shell: Shell) -> None:
@@ -343,27 +365,12 @@ async def reset(shell: Shell, *, log: Callable[[str], None], timeout_s: float = 
     """
     await end_earlier(shell)
     ran = await shell.run(
-        in_unit(reset_argv()), root=True, timeout_s=timeout_s, on_line=log, check=False
+        in_unit(reset_argv()), root=True, timeout_s=timeout_s, on_line=_nothing, check=False
     )
     if ran.status:
-        log(f"kubeadm reset: {ran.last_line}")
+        log(f"kubeadm reset: {last_words(ran)}")
 
 
-async def read_marker(shell: Shell) -> Marker | None:
-    ran = await shell.run(["cat", MARKER], root=True, timeout_s=30, check=False)
-    try:
-        saved = json.loads(ran.stdout)
-        return Marker(**saved)
-    except (ValueError, TypeError):
-        return None
-
-
-async def write_marker(shell: Shell, member: Member, *, joined: bool) -> None:
-    marker = {
-        "cluster_id": member.cluster_id,
-        "device_id": member.device_id,
-        "role": member.role,
-        "node_name": member.node_name,
-        "joined": joined,
-    }
-    await shell.write(MARKER, json.dumps(marker, indent=1) + "\n", mode=0o644, root=True)
+def _nothing(line: str) -> None:
+    """What reset prints tells how to clean by hand; `host/clean.py` does it."""
+    del line

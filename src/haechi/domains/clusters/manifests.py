@@ -5,6 +5,8 @@ from typing import Any, Final, Literal
 
 import yaml
 
+from haechi.domains.clusters.model import API_PROXY_PORT
+
 PullPolicy = Literal["IfNotPresent", "Never"]
 FLANNEL_NAMESPACE: Final = "kube-flannel"
 FLANNEL_NAME: Final = "kube-flannel-ds"
@@ -21,5 +23,10 @@ def template(name: str, values: dict[str, str]) -> list[dict[str, Any]]:
 def flannel(*, image: str, pod_cidr: str, pull_policy: PullPolicy) -> list[dict[str, Any]]:
     return template(
         "flannel.yaml",
-        {"FLANNEL_IMAGE": image, "POD_CIDR": pod_cidr, "PULL_POLICY": pull_policy},
+        {
+            "FLANNEL_IMAGE": image,
+            "POD_CIDR": pod_cidr,
+            "PULL_POLICY": pull_policy,
+            "API_PORT": str(API_PROXY_PORT),
+        },
     )
