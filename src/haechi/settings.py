@@ -81,10 +81,23 @@ class AgentsSettings(_Section):
     """HOST:PORT where agents call in; always TLS by the site CA."""
     address: Address = ""
     """HOST:PORT that agents are told to call; empty: as `listen`."""
+    image: str = "haechi/agent:latest"
+    """The agent's image in this machine's Docker (packaging/agent/build.py makes it)."""
+    image_archive: Path | None = None
+    """An archive of the agent's image (`docker save`) instead; `{arch}` in it is amd64 or arm64."""
     silent_after_s: Annotated[float, Field(gt=0)] = 3.0
     """No word for so long: shown as silent."""
     dead_after_s: Annotated[float, Field(gt=0)] = 8.0
     """No word for so long: dead, its work may move."""
+
+
+class ClustersSettings(_Section):
+    backup_every_hours: Annotated[float, Field(ge=0)] = 24
+    """Every cluster is backed up so often; 0: only when asked."""
+    backups_kept: Annotated[int, Field(ge=1)] = 14
+    """Backups kept of each cluster, the newest."""
+    renew_before_days: Annotated[float, Field(ge=1)] = 30
+    """Certificates that end within so many days are renewed."""
 
 
 class RegistrySettings(_Section):
@@ -235,6 +248,7 @@ class Settings(_Section):
 
     server: ServerSettings = ServerSettings()
     agents: AgentsSettings = AgentsSettings()
+    clusters: ClustersSettings = ClustersSettings()
     registry: RegistrySettings = RegistrySettings()
     packages: PackagesSettings = PackagesSettings()
     builds: BuildsSettings = BuildsSettings()
@@ -254,6 +268,9 @@ DASHBOARD_KEYS: Final = frozenset(
         "server.timezone",
         "agents.silent_after_s",
         "agents.dead_after_s",
+        "clusters.backup_every_hours",
+        "clusters.backups_kept",
+        "clusters.renew_before_days",
         "packages.max_upload_bytes",
         "builds.timeout_s",
         "builds.pip_index_url",

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 import httpx2
 
+from haechi.cli import cluster_upkeep
 from haechi.cli.client import EXIT_UPSTREAM, Api, pass_api
 from haechi.cli.lookup import given, id_of
 
@@ -22,6 +23,10 @@ _CHECK_TIMEOUT: Final = httpx2.Timeout(300, connect=5)
 @click.group()
 def cluster() -> None:
     """Form, change and delete Kubernetes clusters of devices."""
+
+
+for _command in cluster_upkeep.COMMANDS:
+    cluster.add_command(_command)
 
 
 def _forming(command: Any) -> Any:

@@ -63,11 +63,11 @@ class Clusters:
         self.cleaning = Cleaning(context)
         self.checking = Checking(context)
         self.book = Book(context, self.cleaning, audit)
-        forming = Forming(context, self.checking, self.joining, self.cleaning)
-        leaving = Leaving(context, self.joining, self.cleaning)
+        self.forming = Forming(context, self.checking, self.joining, self.cleaning)
+        self.leaving = Leaving(context, self.joining, self.cleaning)
         deleting = Deleting(context, self.cleaning)
-        self._form_steps = procedures.form_steps(forming)
-        for definition in procedures.definitions(context, forming, leaving, deleting):
+        self._form_steps = procedures.form_steps(self.forming)
+        for definition in procedures.definitions(context, self.forming, self.leaving, deleting):
             operations.register(definition)
 
     @property

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from haechi.domains.agents.model import Presence
 from haechi.domains.clusters.judging import Answer, Channel, Judgement, NodeWord
@@ -44,6 +44,7 @@ class Neighbours(Protocol):
     def forget(self, device_id: str) -> None: ...
 
 
+ApiState = Literal["unknown", "ok", "away"]
 NEW: Final = Judgement("new", "never_called")
 
 
@@ -70,8 +71,7 @@ class WatchedApi:
     """One cluster's API."""
 
     last_word_s: float | None = None
-    state: str = "unknown"
-    """`unknown` | `ok` | `away`."""
+    state: ApiState = "unknown"
     since: datetime | None = None
     error: str = ""
     nodes: dict[str, Node] = field(default_factory=dict)

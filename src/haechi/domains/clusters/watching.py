@@ -26,6 +26,7 @@ from haechi.domains.clusters.model import ClusterState, Member, MemberState
 from haechi.domains.clusters.ports import Node
 from haechi.domains.clusters.watched import (
     AgentsView,
+    ApiState,
     Neighbours,
     NodeState,
     Probe,
@@ -272,6 +273,7 @@ class Watching:
                 api.last_word_s += late_s
 
     def _judge_api(self, cluster_id: str, api: WatchedApi, now_s: float) -> None:
+        state: ApiState
         if api.last_word_s is None:
             state = "away" if api.error else "unknown"
         else:

@@ -1,0 +1,211 @@
+"""The commands of `haechi cluster` that look after one: health, backups, certificates, repair."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from haechi.cli.client import EXIT_UPSTREAM, Api, pass_api
+from haechi.cli.lookup import id_of
+
+NODES: Final = [
+    "node_name",
+    "role",
+    "presence",
+    "reason_text",
+    "ready",
+    "address",
+    "found_address",
+    "since",
+    "remedy",
+]
+BACKUPS: Final = [
+    "id",
+    "created_at",
+    "occasion",
+    "size_bytes",
+    "kubernetes_version",
+    "revision",
+    "created_by",
+]
+CERTIFICATES: Final = ["node_name", "name", "ends_at", "authority"]
+OUTCOME: Final = ["name", "role", "stage", "error.code"]
+_no_wait = click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+_cluster = click.argument("cluster_ref", metavar="CLUSTER")
+
+
+@click.command("health")
+@_cluster
+@pass_api
+def get_cluster_health(api: Api, cluster_ref: str) -> None:
+    """Show how a cluster is right now, and why; exit code 5 unless all is well."""
+    found = api.get(f"{_path(api, cluster_ref)}/health")
+    nodes = found["nodes"]
+    if api.json_output:
+        api.show(found)
+    else:
+        api.show(nodes, NODES)
+        if found["api"] != "ok":
+            api.say(
+                f"Kubernetes API: {found['api']} {found['api_error']}",
+                f"Kubernetes API: {found['api']} {found['api_error']}",
+            )
+    if found["api"] == "away" or any(one["presence"] in {"silent", "dead"} for one in nodes):
+        raise click.exceptions.Exit(EXIT_UPSTREAM)
+
+
+@click.command("backup")
+@_cluster
+@_no_wait
+@pass_api
+def back_up_cluster(api: Api, cluster_ref: str, no_wait: bool) -> None:
+    """Back a cluster up: etcd, certificates, configuration; kept encrypted on the server."""
+    _follow(api, api.post(f"{_path(api, cluster_ref)}/backups"), no_wait=no_wait)
+
+
+@click.command("backups")
+@_cluster
+@pass_api
+def list_backups(api: Api, cluster_ref: str) -> None:
+    """List a cluster's backups, newest first."""
+    api.show(api.get_all(f"{_path(api, cluster_ref)}/backups"), BACKUPS)
+
+
+@click.command("download-backup")
+@_cluster
+@click.argument("backup_id", metavar="BACKUP")
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@pass_api
+def download_backup(api: Api, cluster_ref: str, backup_id: str, target: Path) -> None:
+    """Write a backup to TARGET (tar.gz) in clear: it holds the cluster's private keys."""
+    path = f"{_path(api, cluster_ref)}/backups/{backup_id}/content"
+    target.touch(mode=0o600)
+    with api.stream("GET", path) as response, target.open("wb") as file:
+        for piece in response.iter_bytes():
+            file.write(piece)
+    api.say(f"{target}에 저장했습니다.", f"Written to {target}.")
+
+
+@click.command("delete-backup")
+@_cluster
+@click.argument("backup_id", metavar="BACKUP")
+@pass_api
+def delete_backup(api: Api, cluster_ref: str, backup_id: str) -> None:
+    """Delete one backup."""
+    api.delete(f"{_path(api, cluster_ref)}/backups/{backup_id}")
+    api.say("삭제했습니다.", "Deleted.")
+
+
+@click.command("restore")
+@_cluster
+@click.option("--backup", "backup_id", help="Which one. [default: the newest]")
+@click.option("--onto", metavar="DEVICE", help="All control planes are lost: the new one.")
+@_no_wait
+@pass_api
+def restore_cluster(
+    api: Api, cluster_ref: str, backup_id: str | None, onto: str | None, no_wait: bool
+) -> None:
+    """Bring all control planes back to a backup, or another host in their place."""
+    body: dict[str, Any] = {}
+    if backup_id:
+        body["backup_id"] = backup_id
+    if onto:
+        body["onto_device_id"] = id_of(api, "/devices", onto)
+    _follow(api, api.post(f"{_path(api, cluster_ref)}/restore", body), no_wait=no_wait)
+
+
+@click.command("certificates")
+@_cluster
+@pass_api
+def list_certificates(api: Api, cluster_ref: str) -> None:
+    """Show when the certificates of all nodes end, read on the hosts now."""
+    found = api.get(f"{_path(api, cluster_ref)}/certificates")
+    if api.json_output:
+        api.show(found)
+        return
+    api.show(found["certificates"], CERTIFICATES)
+    if found["not_reached"]:
+        api.show(found["not_reached"], ["device_id", "detail", "remedy"])
+
+
+@click.command("renew")
+@_cluster
+@click.option("--due", is_flag=True, help="Only those that end soon.")
+@_no_wait
+@pass_api
+def renew_certificates(api: Api, cluster_ref: str, due: bool, no_wait: bool) -> None:
+    """Renew certificates, one control plane after the other."""
+    started = api.post(f"{_path(api, cluster_ref)}/certificates/renew", {"every": not due})
+    _follow(api, started, no_wait=no_wait)
+
+
+@click.command("readdress")
+@_cluster
+@click.argument("device")
+@click.option("--address", help="The new one. [default: looked for by the host key]")
+@_no_wait
+@pass_api
+def readdress_node(
+    api: Api, cluster_ref: str, device: str, address: str | None, no_wait: bool
+) -> None:
+    """Take the new address of DEVICE up. Workers are led home without this."""
+    device_id = id_of(api, "/devices", device)
+    body = {"address": address} if address else {}
+    started = api.post(f"{_path(api, cluster_ref)}/nodes/{device_id}/readdress", body)
+    _follow(api, started, no_wait=no_wait)
+
+
+@click.command("readdress-server")
+@_no_wait
+@pass_api
+def readdress_server(api: Api, no_wait: bool) -> None:
+    """Tell every node this server's new address, once its settings have it."""
+    _follow(api, api.post("/server/readdress"), no_wait=no_wait)
+
+
+@click.command("replace")
+@_cluster
+@click.argument("old")
+@click.argument("new")
+@click.option("--force", is_flag=True, help="Also where OLD is not dead.")
+@_no_wait
+@pass_api
+def replace_node(
+    api: Api, cluster_ref: str, old: str, new: str, force: bool, no_wait: bool
+) -> None:
+    """Let the device NEW take the place of OLD, with its AIs and cameras."""
+    body = {"device_id": id_of(api, "/devices", new), "force": force}
+    old_id = id_of(api, "/devices", old)
+    started = api.post(f"{_path(api, cluster_ref)}/nodes/{old_id}/replace", body)
+    _follow(api, started, no_wait=no_wait)
+
+
+COMMANDS: Final = [
+    get_cluster_health,
+    back_up_cluster,
+    list_backups,
+    download_backup,
+    delete_backup,
+    restore_cluster,
+    list_certificates,
+    renew_certificates,
+    readdress_node,
+    readdress_server,
+    replace_node,
+]
+
+
+def _path(api: Api, ref: str) -> str:
+    return f"/clusters/{id_of(api, '/clusters', ref)}"
+
+
+def _follow(api: Api, started: Any, *, no_wait: bool) -> None:
+    if no_wait:
+        api.show(started)
+        return
+    ended = api.follow_operation(started["operation_id"])
+    hosts = ended.get("result", {}).get("hosts")
+    if hosts and not api.json_output:
+        api.show(list(hosts.values()), OUTCOME)
+    else:
+        api.show(ended)
