@@ -4,7 +4,7 @@ VENV := .venv/bin
 SETUP := $(PY) tools/setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test lint types unit integration e2e lab test-lab lab-clean docs dashboard openapi lock migration bench dist clean
+.PHONY: help setup demo demo-check test lint types unit integration e2e bundle lab test-lab lab-clean docs dashboard openapi lock migration bench dist clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,8 +39,11 @@ integration: ## Contract and integration tier (real Docker, registry, RTSP)
 e2e: dashboard ## Browser tests
 	$(VENV)/python tools/test.py e2e
 
+bundle: ## Make the offline bundle that hosts become nodes from (needs Go; cold 10 min or more)
+	$(SETUP) --with lab --only bundle
+
 lab: ## Prepare the host lab; `.venv/bin/python -m lab up NAME` starts a site
-	$(SETUP) --with lab --only lab
+	$(SETUP) --with lab --only lab bundle
 
 test-lab: lab ## Real hosts and real Kubernetes (root, podman; not part of make test)
 	$(VENV)/python tools/test.py lab

@@ -4,7 +4,7 @@ Run it as often as you like; it skips what is there. Needs Python 3.11 and nothi
 
   python3 tools/setup.py                       everything for `make demo`
   python3 tools/setup.py --with browser        and what the browser tests need
-  python3 tools/setup.py --with lab            and the host lab (podman, host images)
+  python3 tools/setup.py --with lab            and the host lab (podman, host images, bundle)
   python3 tools/setup.py --only docker node    some steps only
   python3 tools/setup.py --list                what there is, and what is ready
   python3 tools/setup.py --path go2rtc         where a prepared thing lies (`--path` alone: all)
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 if sys.version_info < (3, 11):  # noqa: UP036 - said plainly instead of a syntax error
     sys.exit("haechi needs Python 3.11 or newer.")
 
-from provision import base_image, cache, debian, docker, files, lab, python_env
+from provision import base_image, bundle, cache, debian, docker, files, lab, python_env
 from provision.process import StepFailed
 
 Options = frozenset[str]
@@ -69,6 +69,14 @@ STEPS = (
         ("packages", "docker"),
     ),
     Step("lab", "host lab", lab.ready, lab.prepare, only_with="lab"),
+    Step(
+        "bundle",
+        "offline bundle",
+        bundle.ready,
+        bundle.prepare,
+        ("environment",),
+        only_with="lab",
+    ),
 )
 
 

@@ -51,7 +51,7 @@ def _settings(config: Path | None) -> "BundleSettings":
     return settings.load(file=config).settings.bundle
 
 
-def _own_platform() -> str:
+def own_platform() -> str:
     return _PLATFORMS.get(machine.machine(), "linux/amd64")
 
 
@@ -59,7 +59,7 @@ def _found(place: Path | None, config: Path | None) -> Bundle:
     """By folder, by name under `bundle.folder`, or this machine's newest."""
     parent = _settings(config).folder.expanduser()
     if place is None:
-        return Bundle.open(parent / name_of(recipe.load().kubernetes, _own_platform()))
+        return Bundle.open(parent / name_of(recipe.load().kubernetes, own_platform()))
     return Bundle.open(place if place.exists() or len(place.parts) > 1 else parent / place)
 
 
@@ -155,7 +155,7 @@ def create_bundle(
     with _refusals(api):
         settings = _settings(config)
         found = recipe.load(kubernetes)
-        wanted = platform or _own_platform()
+        wanted = platform or own_platform()
         recipe.known(wanted)
         target = output or settings.folder.expanduser() / name_of(found.kubernetes, wanted)
         shown = _Shown(quiet=api.json_output, verbose=verbose)
