@@ -101,6 +101,11 @@ class Agents:
 
     # --- enrolment
 
+    @property
+    def server(self) -> str:
+        """HOST:PORT that agents are told to call."""
+        return self._address()
+
     async def invite_device(self, device_id: str, by: Principal) -> Enrolment:
         """A one-time token and the command to paste on the device."""
         async with self._db.write() as tx:
