@@ -4,6 +4,7 @@
 container runtime, no iptables. `docker`: the same with Debian's Docker.
 """
 
+import asyncio
 import fcntl
 import hashlib
 import os
@@ -21,11 +22,12 @@ SUITE = "bookworm"
 RECIPE = Path(__file__).with_name("image")
 BARE = (
     *("systemd", "systemd-sysv", "dbus", "libpam-systemd", "openssh-server", "sudo", "kmod"),
-    *("iproute2", "iputils-ping", "procps", "ca-certificates", "python3-minimal"),
+    *("iproute2", "iputils-ping", "procps", "ca-certificates", "python3"),
 )
 DOCKER = ["docker.io", "iptables"]
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 REPOSITORY = "localhost/haechi-lab"
+WAIT_S = 1800  # for another process that makes them
 Say = Callable[[str], None]
 
 
@@ -54,7 +56,7 @@ async def build(say: Say = print) -> None:
     """Make the images that are missing. One process at a time; the others wait for it."""
     if await there(bare()) and await there(docker()):
         return
-    async with _alone():
+    async with alone():
         if not await there(bare()):
             say(f"host image bare: {len(BARE)} packages and what they need …")
             await _build_bare()
@@ -64,12 +66,22 @@ async def build(say: Say = print) -> None:
 
 
 @asynccontextmanager
-async def _alone() -> AsyncIterator[None]:
+async def alone() -> AsyncIterator[None]:
+    """One process at a time makes images; the lock goes with the process that holds it."""
     engine.environment()
     with (engine.root() / ".images.lock").open("w") as handle:
-        # Waiting blocks the process; nothing else can go on before the image is there.
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        async with asyncio.timeout(WAIT_S):
+            while not _taken(handle.fileno()):
+                await asyncio.sleep(0.2)
         yield
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def _build_bare() -> None:
