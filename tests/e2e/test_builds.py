@@ -9,7 +9,7 @@ from haechi.testing import packages
 
 pytestmark = pytest.mark.docker
 
-BUILD_MS = 120_000
+BUILD_MS = 240_000
 
 
 @pytest.fixture(autouse=True)

@@ -27,8 +27,8 @@ PLANS = (
     DevicePlan("one", "", 0.7, GIB, ("gate",)),
     DevicePlan("two", "", 0.7, GIB, ()),
 )
-START_S = 120
-WORK_MS = 90_000
+START_S = 240
+WORK_MS = 240_000
 """A build or a deployment on a busy machine."""
 
 
@@ -81,7 +81,7 @@ def site(tmp_path_factory) -> Iterator[LiveSite]:
 def session_state(site, browser):
     context = browser.new_context(base_url=site.url)
     login = {"name": "admin", "password": site.stage.password}
-    assert context.request.post("/api/v1/session", data=login, timeout=15_000).ok
+    assert context.request.post("/api/v1/session", data=login, timeout=60_000).ok
     state = context.storage_state()
     context.close()
     return state
@@ -123,7 +123,7 @@ haechi.close()
             "weights.bin": secrets.token_bytes(400_000),
             "haechi.toml": (
                 '[package]\nname = "seer"\n[needs]\ncamera = "many"\nmemory_mb = 64\n'
-                '[health]\nready = "sdk"\nwithin_s = 30\n'
+                '[health]\nready = "sdk"\nwithin_s = 120\n'
             ),
         }
     )

@@ -33,7 +33,7 @@ async def server(tmp_path):
     def client(**headers):
         transport = httpx2.ASGITransport(haechi.app, raise_app_exceptions=False)
         made = httpx2.AsyncClient(
-            transport=transport, base_url="http://site.test", headers=headers, timeout=10
+            transport=transport, base_url="http://site.test", headers=headers, timeout=60
         )
         clients.append(made)
         return made

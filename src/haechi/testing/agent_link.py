@@ -154,7 +154,7 @@ class ScriptedAgent:
             setattr(self.state, name, value)
         await self.send(State(self.state))
 
-    async def until(self, true: Callable[[], object], timeout_s: float = 5.0) -> None:
+    async def until(self, true: Callable[[], object], timeout_s: float = 60.0) -> None:
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: bool(true()))
 

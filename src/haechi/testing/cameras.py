@@ -24,9 +24,9 @@ SIMULATOR: Final = CHECKOUT / "demo" / "cameras" / "simulator.py"
 SYSTEM_PYTHON: Final = "/usr/bin/python3"
 NAMES: Final = ("gate", "path", "square", "corner")
 MOUNTS: Final = {"main": "/axis-media/media.amp", "sub": "/axis-media/sub.amp"}
-START_LIMIT_S: Final = 30.0
+START_LIMIT_S: Final = 120.0
 PREPARE_LIMIT_S: Final = 300.0
-STOP_LIMIT_S: Final = 5.0
+STOP_LIMIT_S: Final = 30.0
 
 
 class SimulatorFailed(Exception):
@@ -160,7 +160,7 @@ class CameraProcess:
         self.pulls.clear()
 
     async def wait_for_pulls(
-        self, name: str, stream: str, count: int, *, within_s: float = 15.0
+        self, name: str, stream: str, count: int, *, within_s: float = 90.0
     ) -> None:
         """Until that many sessions play; the condition for "the camera sees one pull"."""
         async with asyncio.timeout(within_s), self._changed:

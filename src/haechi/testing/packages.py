@@ -43,7 +43,9 @@ def sdk_source() -> str:
     return resources.files("haechi.sdk").joinpath("__init__.py").read_text(encoding="utf-8")
 
 
-def _manifest(name: str, *, camera: str, ready: str, within_s: int = 20, **environment: str) -> str:
+def _manifest(
+    name: str, *, camera: str, ready: str, within_s: int = 120, **environment: str
+) -> str:
     lines = [f"{key} = {json.dumps(value)}" for key, value in environment.items()]
     return "\n".join(
         [

@@ -20,8 +20,8 @@ import httpx2
 
 HAECHI: Final = (sys.executable, "-c", "from haechi.cli.main import main; main()")
 PASSWORD: Final = "a-password-for-tests"  # noqa: S105 - of a server that lives for a test
-START_LIMIT_S: Final = 60.0
-STOP_LIMIT_S: Final = 20.0
+START_LIMIT_S: Final = 180.0
+STOP_LIMIT_S: Final = 90.0
 _READY: Final = re.compile(r"haechi is ready: (\S+)")
 
 
@@ -63,7 +63,7 @@ def command(
     home: Path,
     given: Mapping[str, str] | None = None,
     stdin: str = "",
-    within_s: float = 60.0,
+    within_s: float = 180.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run `haechi …` to its end."""
     return subprocess.run(  # noqa: S603 - the command under test
@@ -149,7 +149,7 @@ class ServerProcess:
         """SIGKILL; nothing where it has ended."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
 
     @contextmanager
     def client(self, language: str = "en") -> Iterator[httpx2.Client]:

@@ -70,7 +70,7 @@ async def serving(app, tls):
     servers = Servers([listener], lambda: None)
     running = asyncio.get_running_loop().create_task(servers.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not servers.started:
                 await asyncio.sleep(0.01)
         yield servers.addresses[0][1]

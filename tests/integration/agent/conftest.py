@@ -149,7 +149,7 @@ class ScriptedServer:
                 if waiting is not None and not waiting.done():
                     waiting.set_result(frame)
 
-    async def until(self, true: Callable[[], Any], *, timeout_s: float = 20) -> Any:
+    async def until(self, true: Callable[[], Any], *, timeout_s: float = 90) -> Any:
         async with asyncio.timeout(timeout_s), self._changed:
             return await self._changed.wait_for(true)
 
@@ -187,7 +187,7 @@ class CommandError(Exception):
         super().__init__(error)
 
 
-async def holds(true: Callable[[], Any], *, timeout_s: float = 20) -> None:
+async def holds(true: Callable[[], Any], *, timeout_s: float = 90) -> None:
     """Wait for something that nobody tells: a file, a log."""
     async with asyncio.timeout(timeout_s):
         while not true():
@@ -232,7 +232,7 @@ class Edge:
                 stderr=log,
             )
 
-    async def says(self, text: str, *, timeout_s: float = 20) -> None:
+    async def says(self, text: str, *, timeout_s: float = 90) -> None:
         await holds(lambda: text in self.log.read_text(), timeout_s=timeout_s)
 
     def kill(self) -> None:

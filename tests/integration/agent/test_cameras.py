@@ -23,7 +23,7 @@ exec(base64.b64decode(os.environ["SDK"]), sdk.__dict__)
 h = sdk.Haechi(); h.ready()
 def describe(url):
     parts = urllib.parse.urlsplit(url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as s:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as s:
         s.sendall(f"DESCRIBE {url} RTSP/1.0\\r\\nCSeq: 1\\r\\nAccept: application/sdp\\r\\n\\r\\n".encode())
         return s.recv(4096).decode("latin-1").split("\\r\\n")[0]
 print("env", os.environ.get("HAECHI_CAMERA_URL", ""), flush=True)

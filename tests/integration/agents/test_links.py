@@ -145,7 +145,7 @@ async def test_missed_pings_close_the_link_and_presence_follows(site):
     device = await site.device("gate")
     agent = await site.connect(device)
     agent.answer_pings = False
-    await agent.until(agent.closed.is_set, timeout_s=10)
+    await agent.until(agent.closed.is_set, timeout_s=60)
     await eventually(lambda: told == ["ok", "silent", "dead"])
     back = await site.connect(device)
     assert back.welcome

@@ -16,11 +16,15 @@ from haechi.core.clock import SystemClock, to_ms
 from haechi.core.db import Database
 from haechi.core.operations import Operation, Operations
 from haechi.core.secrets import Keyring
+from haechi.domains.agents.presence import Limits
 from haechi.domains.audit.service import Audit
 from haechi.domains.clusters.context import Context, Pace
 from haechi.domains.clusters.model import FormOptions
 from haechi.domains.clusters.service import Clusters
+from haechi.domains.clusters.upkeep import Upkeep
+from haechi.settings import ClustersSettings
 from haechi.testing.clusters import FakeSite
+from haechi.testing.upkeep import FakeAgentsView, FakeFinder, FakeMover, FakeProbe
 
 PACE = Pace(retry_s=0.01, away_s=0.3, poll_s=0.01, api_s=0.5, ready_s=0.5, drain_s=0.1, grace_s=1)
 
@@ -29,6 +33,11 @@ PACE = Pace(retry_s=0.01, away_s=0.3, poll_s=0.01, api_s=0.5, ready_s=0.5, drain
 class World:
     path: Path
     site: FakeSite = field(default_factory=FakeSite)
+    agents: FakeAgentsView = field(default_factory=FakeAgentsView)
+    probe: FakeProbe = field(default_factory=FakeProbe)
+    finder: FakeFinder = field(default_factory=FakeFinder)
+    mover: FakeMover = field(default_factory=FakeMover)
+    settings: ClustersSettings = field(default_factory=ClustersSettings)
 
     async def begin(self) -> None:
         self.db = Database(self.path / "control.db")
@@ -59,11 +68,24 @@ class World:
         )
         audit = Audit(db=self.db, clock=clock)
         self.clusters = Clusters(context=self.context, operations=self.operations, audit=audit)
+        self.upkeep = Upkeep(
+            clusters=self.clusters,
+            operations=self.operations,
+            audit=audit,
+            agents=self.agents,
+            probe=self.probe,
+            finder=self.finder,
+            limits=Limits(3.0, 8.0),
+            settings=lambda: self.settings,
+            folder=self.path / "cluster-backups",
+        )
+        self.upkeep.moves_work_by(self.mover)
         await self.clusters.start()
         await self.operations.start_engine()
 
     async def kill(self) -> None:
         """Nothing more is done, nothing is undone."""
+        await self.upkeep.close()
         await self.operations.close()
 
     async def end(self) -> None:

@@ -278,7 +278,7 @@ def test_monitoring_reports_each_second_and_ends_when_its_receiver_is_away():
     process = subprocess.Popen([sys.executable, script], env=environment)
     try:
         for _ in range(3):
-            body = bodies.get(timeout=15)
+            body = bodies.get(timeout=60)
             assert body["did"] == "dev-x"
             assert 0 <= body["cpu"] <= 100
             assert 0 < body["memory"] <= 100

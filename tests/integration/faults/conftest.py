@@ -52,7 +52,7 @@ def in_both_languages(call):
     return korean, english
 
 
-def until(true, within_s=30.0):
+def until(true, within_s=120.0):
     """Wait for a condition; returns what it gave."""
     deadline = time.monotonic() + within_s
     while not (found := true()):
@@ -61,7 +61,7 @@ def until(true, within_s=30.0):
     return found
 
 
-def ended(client, operation_id, within_s=60.0):
+def ended(client, operation_id, within_s=300.0):
     """The operation, once it has ended."""
 
     def over():

@@ -54,7 +54,7 @@ class Cameras:
             assert SECRET not in answer.text
         in_both_languages(lambda language: answers[language].json())
 
-    async def until(self, true, within_s=40):
+    async def until(self, true, within_s=150):
         async with asyncio.timeout(within_s):
             while not await true():
                 await asyncio.sleep(0.1)

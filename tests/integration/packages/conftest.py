@@ -108,7 +108,7 @@ class Server:
     def kill(self) -> None:
         self.http.close()
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
