@@ -4,10 +4,11 @@
     packaging/agent/build.py [--base haechi/python:3.11-slim] [--tag haechi/agent:0.1.0]
 
 Nothing is fetched during the image build: the wheels of the locked versions are installed into a
-folder first, and go2rtc is taken from where `tools/setup.py` put it.
+folder first, go2rtc is taken from where `tools/setup.py` put it, and iptables from the packages of
+this machine's distribution, which the base image is of.
 """
 
-# ruff: noqa: S603 - a script that runs programs
+# ruff: noqa: S603, S607 - a script that runs programs of this machine
 
 import argparse
 import re
@@ -31,6 +32,17 @@ PACKAGES = (
     "websockets",
 )
 """All that agent and media import; typing_extensions is left out on purpose (it costs memory)."""
+FIREWALL = (
+    "iptables",
+    "libip4tc2",
+    "libip6tc2",
+    "libmnl0",
+    "libnetfilter-conntrack3",
+    "libnfnetlink0",
+    "libnftnl11",
+    "libxtables12",
+)
+"""Debian packages of `iptables`, for old fixed addresses; Python's base image has none of them."""
 
 
 def main() -> int:
@@ -43,6 +55,7 @@ def main() -> int:
         context = Path(folder)
         _site(context, chosen.python)
         _binary(context / "bin")
+        _firewall(context / "firewall")
         shutil.copy(ROOT / "packaging/agent/Dockerfile", context)
         command = ["docker", "build", "--pull=false", "--network=none", "-t", chosen.tag]
         return subprocess.run(
@@ -60,7 +73,15 @@ def _site(context: Path, python: str) -> None:
     requirements = context / "requirements.txt"
     requirements.write_text("\n".join(wanted) + "\n")
     site = context / "site"
-    uv = ["uv", "pip", "install", "--target", str(site), "--python-version", python]
+    uv = [
+        shutil.which("uv") or _prepared("uv"),
+        "pip",
+        "install",
+        "--target",
+        str(site),
+        "--python-version",
+        python,
+    ]
     subprocess.run([*uv, "--only-binary", ":all:", "--no-deps", "-r", requirements], check=True)
     requirements.unlink()
     shutil.copytree(
@@ -74,22 +95,62 @@ def _site(context: Path, python: str) -> None:
         shutil.rmtree(needless)
 
 
-def _binary(folder: Path) -> None:
-    """go2rtc; without it media falls back to its own relay."""
-    folder.mkdir()
+def _prepared(name: str) -> str:
+    """Where `tools/setup.py` put something; "" where it did not."""
     found = subprocess.run(
-        [sys.executable, ROOT / "tools/setup.py", "--path", "go2rtc"],
+        [sys.executable, ROOT / "tools/setup.py", "--path", name],
         capture_output=True,
         text=True,
         check=False,
     )
-    source = Path(found.stdout.strip())
-    if found.returncode == 0 and source.is_file():
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _binary(folder: Path) -> None:
+    """go2rtc; without it media falls back to its own relay."""
+    folder.mkdir()
+    source = Path(_prepared("go2rtc"))
+    if source.is_file():
         shutil.copy(source, folder / "go2rtc")
         (folder / "go2rtc").chmod(0o755)
     else:
         sys.stderr.write("no go2rtc for this platform: media will use its own relay\n")
         (folder / ".keep").touch()
+
+
+def _firewall(folder: Path) -> None:
+    """The program iptables and its libraries: without it no redirects of old addresses."""
+    folder.mkdir()
+    with tempfile.TemporaryDirectory(prefix="haechi-agent-debs-") as scratch:
+        Path(scratch).chmod(0o755)
+        got = subprocess.run(
+            ["apt-get", "download", *FIREWALL],
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        packages = sorted(Path(scratch).glob("*.deb"))
+        if got.returncode != 0 or len(packages) != len(FIREWALL):
+            sys.stderr.write(
+                f"no iptables, so no redirects of old addresses: {got.stderr[-300:]}\n"
+            )
+            (folder / ".keep").touch()
+            return
+        for package in packages:
+            subprocess.run(["dpkg-deb", "--extract", package, folder], check=True)
+    # In the image these are links into /usr, which must stay.
+    for name in ("bin", "sbin", "lib"):
+        old = folder / name
+        if old.is_dir():
+            shutil.copytree(old, folder / "usr" / name, symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(old)
+    for needless in ("usr/share", "etc"):
+        shutil.rmtree(folder / needless, ignore_errors=True)
+    # What the distribution's alternatives would do.
+    program = folder / "usr/sbin/iptables"
+    program.unlink(missing_ok=True)
+    program.symlink_to("xtables-nft-multi")
 
 
 if __name__ == "__main__":
