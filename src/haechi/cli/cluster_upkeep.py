@@ -180,6 +180,16 @@ def replace_node(
     _follow(api, started, no_wait=no_wait)
 
 
+@click.command("update-agents")
+@click.argument("cluster_ref", metavar="CLUSTER")
+@_no_wait
+@pass_api
+def update_agents(api: Api, cluster_ref: str, no_wait: bool) -> None:
+    """Replace the agents of all nodes, one after the other."""
+    started = api.post(f"{_path(api, cluster_ref)}/agents/update")
+    _follow(api, started, no_wait=no_wait)
+
+
 COMMANDS: Final = [
     get_cluster_health,
     back_up_cluster,
@@ -192,6 +202,7 @@ COMMANDS: Final = [
     readdress_node,
     readdress_server,
     replace_node,
+    update_agents,
 ]
 
 

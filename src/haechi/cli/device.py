@@ -10,6 +10,7 @@ from haechi.cli.client import Api, pass_api
 from haechi.cli.lookup import GPS, PAIR, ask_secret, given, id_of
 
 COLUMNS: Final = ["id", "name", "role", "state", "enrolment", "address", "platform", "last_seen_at"]
+_NO_WAIT: Final = click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
 _CLEARABLE: Final = frozenset({"gps", "host_name", "address", "ssh_user"})
 
 
@@ -108,9 +109,43 @@ def enrol_device(api: Api, device_ref: str) -> None:
     api.show(api.post(f"/devices/{id_of(api, '/devices', device_ref)}/enrolment"))
 
 
+@device.command("install-agent")
+@click.argument("device_ref", metavar="DEVICE")
+@_NO_WAIT
+@pass_api
+def install_agent(api: Api, device_ref: str, no_wait: bool) -> None:
+    """Bring the agent to the device's host over SSH, and see it call in."""
+    path = f"/devices/{id_of(api, '/devices', device_ref)}/agent"
+    _follow(api, api.post(path), no_wait=no_wait)
+
+
+@device.command("update-agent")
+@click.argument("device_ref", metavar="DEVICE")
+@_NO_WAIT
+@pass_api
+def update_agent(api: Api, device_ref: str, no_wait: bool) -> None:
+    """Replace the agent on the device's host; back to the old one where the new does not call."""
+    path = f"/devices/{id_of(api, '/devices', device_ref)}/agent/update"
+    _follow(api, api.post(path), no_wait=no_wait)
+
+
+@device.command("remove-agent")
+@click.argument("device_ref", metavar="DEVICE")
+@_NO_WAIT
+@pass_api
+def remove_agent(api: Api, device_ref: str, no_wait: bool) -> None:
+    """Take the agent with its data from the device's host."""
+    path = f"/devices/{id_of(api, '/devices', device_ref)}/agent"
+    _follow(api, api.delete(path), no_wait=no_wait)
+
+
 @device.command("revoke")
 @click.argument("device_ref", metavar="DEVICE")
 @pass_api
 def revoke_device(api: Api, device_ref: str) -> None:
     """Take the device's certificate away: its agent may not call in any more."""
     api.show(api.post(f"/devices/{id_of(api, '/devices', device_ref)}/revoke"))
+
+
+def _follow(api: Api, started: Any, *, no_wait: bool) -> None:
+    api.show(started if no_wait else api.follow_operation(started["operation_id"]))
