@@ -81,6 +81,12 @@ class AgentEngine:
         )
         return pulled
 
+    async def remove_image(self, device_id: str, image: str) -> bool:
+        removed: commands.RemovedImage = await self._agents.command(
+            device_id, commands.IMAGE_REMOVE, commands.RemoveImage(image)
+        )
+        return removed.removed
+
     async def start(
         self,
         device_id: str,

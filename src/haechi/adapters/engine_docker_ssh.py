@@ -86,6 +86,16 @@ class DockerSshEngine:
         async with self._way(device_id) as way:
             return await find_image(way.docker, image) is not None
 
+    async def remove_image(self, device_id: str, image: str) -> bool:
+        async with self._way(device_id) as way:
+            if await find_image(way.docker, image) is None:
+                return False
+            try:
+                await way.docker.remove_image(image)
+            except EngineConflict:
+                return False
+            return True
+
     async def pull(
         self,
         device_id: str,

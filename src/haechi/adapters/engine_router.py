@@ -51,6 +51,9 @@ class EngineRouter:
     ) -> PulledImage:
         return await (await self._of(device_id)).pull(device_id, image, access, progress)
 
+    async def remove_image(self, device_id: str, image: str) -> bool:
+        return await (await self._of(device_id)).remove_image(device_id, image)
+
     async def start(
         self,
         device_id: str,

@@ -100,6 +100,15 @@ class FakeEngine:
         await self._stage("has_image", image)
         return image in self.images.get(device_id, set())
 
+    async def remove_image(self, device_id: str, image: str) -> bool:
+        await self._stage("remove_image", image)
+        used = {one.spec.image for one in self.containers.get(device_id, {}).values()}
+        there = self.images.get(device_id, set())
+        if image not in there or image in used:
+            return False
+        there.remove(image)
+        return True
+
     async def pull(
         self,
         device_id: str,

@@ -554,3 +554,32 @@ async def test_what_is_gone_has_no_token_any_more(world):
     removal = await world.deployments.remove_deployment(second.id, by=SYSTEM)
     await world.operations.wait(removal.id)
     assert second.id in world.tokens.revoked
+
+
+async def test_old_images_go_but_for_the_one_before(world):
+    there = world.engine.images["dev-a"] = set()
+    await world.deploy("1")
+    await world.deploy("2")
+    assert there == {world.image("1"), world.image("2")}
+    world.engine.behaviour[world.image("3")] = "crash"
+    assert (await world.deploy("3")).state == "failed"
+    assert {world.image("1"), world.image("2")} <= there, "what a rollback needs stays"
+    world.versions.add("ver-4", "4")
+    world.images.built.add("ver-4")
+    await world.deploy("4")
+    assert there == {world.image("2"), world.image("4")}, "also those that never proved themselves"
+    again = await world.deployments.rollback_deployment((await world.running())[0].id, by=SYSTEM)
+    assert (await world.operations.wait(again.id)).state == "succeeded"
+    await world.check_one("2")
+    assert there == {world.image("2"), world.image("4")}
+
+
+async def test_images_that_cannot_be_removed_hold_nothing_up(world):
+    there = world.engine.images["dev-a"] = set()
+    for version in ("1", "2"):
+        await world.deploy(version)
+    world.engine.fail["remove_image"] = [EngineAway(reason="restarting")]
+    operation = await world.deploy("3")
+    assert operation.state == "succeeded"
+    assert world.image("1") in there
+    await world.check_one("3")

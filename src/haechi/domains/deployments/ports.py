@@ -52,6 +52,11 @@ class Engine(Protocol):
         progress: Callable[[PullProgress], None],
     ) -> PulledImage: ...
 
+    async def remove_image(self, device_id: str, image: str) -> bool:
+        """False where there is none, where a container uses it, or where the engine clears up by
+        itself.
+        """
+
     async def start(
         self,
         device_id: str,

@@ -7,7 +7,7 @@ device is away, its desired state undoes it when it returns.
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, Final
 
 from haechi.core.clock import to_ms
 from haechi.core.operations import Permanent, Run
@@ -32,6 +32,11 @@ from haechi.domains.deployments.sections import to_wire_assignment
 from haechi.domains.deployments.specs import GRACE_S, container_spec
 from haechi.errors import AppError, Unavailable
 from haechi.protocol.desired import ContainerStatus
+
+KEPT_IMAGES: Final = 2
+"""Of a package on a device: the one that runs, and the one before it."""
+CLEARED_IMAGES: Final = 5
+"""At most so many older ones are asked after at a time; most went long ago."""
 
 
 class Replace:
@@ -295,6 +300,7 @@ class Replace:
         c.announce(old, DeploymentState.STOPPING)
         for one in old:
             await self._remove_one(run, one, grace_s=GRACE_S)
+        await self._clear_images(run)
         ctx["result"]["outcome"] = "deployed"
         run.progress(1.0, "")
 
@@ -309,6 +315,28 @@ class Replace:
         await c.keep_log(one.id, removed.log_tail)
         await c.set_state([one], DeploymentState.GONE)
         run.log(f"removed {one.name} ({one.id})")
+
+    async def _clear_images(self, run: Run) -> None:
+        """Disks of devices are small: of a package its image stays there and the one that a
+        rollback needs. What a container still uses is left to the engine's own judgement.
+        """
+        c, ctx = self._c, run.ctx
+        async with c.db.read() as tx:
+            images = await store.images_of(tx, ctx["device_id"], ctx["package_id"])
+            states = [state for state in DeploymentState if state != DeploymentState.GONE]
+            wanted = {
+                one.image for one in await store.on_device(tx, ctx["device_id"], states=states)
+            }
+        proven = list(dict.fromkeys(image for image, started in images if started))
+        wanted |= {*proven[:KEPT_IMAGES]}
+        known = dict.fromkeys(image for image, _ in images)
+        for image in [image for image in known if image not in wanted][:CLEARED_IMAGES]:
+            try:
+                if await c.engine.remove_image(ctx["device_id"], image):
+                    run.log(f"removed the image {image}, which nothing needs any more")
+            except AppError as error:
+                run.log(f"-- {error}; old images stay until the next deployment")
+                return
 
     # --- small
 

@@ -197,6 +197,16 @@ async def history(tx: AsyncSession, device_id: str, package_id: str) -> list[Dep
     return [to_deployment(row) for row in rows]
 
 
+async def images_of(tx: AsyncSession, device_id: str, package_id: str) -> list[tuple[str, bool]]:
+    """(image, whether it ever proved itself there) of what was deployed, newest first."""
+    rows = await tx.execute(
+        sa.select(DeploymentRow.image, DeploymentRow.started_at)
+        .where(DeploymentRow.device_id == device_id, DeploymentRow.package_id == package_id)
+        .order_by(DeploymentRow.generation.desc(), DeploymentRow.id)
+    )
+    return [(image, started_at is not None) for image, started_at in rows]
+
+
 async def last_generation(tx: AsyncSession, device_id: str, package_id: str) -> int:
     highest = await tx.scalar(
         sa.select(sa.func.max(DeploymentRow.generation)).where(
