@@ -45,7 +45,7 @@ bundle: ## Make the offline bundle that hosts become nodes from (needs Go; cold 
 lab: ## Prepare the host lab; `.venv/bin/python -m lab up NAME` starts a site
 	$(SETUP) --with lab --only lab bundle
 
-test-lab: lab ## Real hosts and real Kubernetes (root, podman; not part of make test)
+test-lab: lab ## Real hosts and real Kubernetes (root, podman; make test does not include it)
 	$(VENV)/python tools/test.py lab
 
 lab-clean: ## Remove every lab host and network on this machine, whoever made it

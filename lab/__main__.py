@@ -5,6 +5,7 @@ python -m lab ls
 python -m lab ssh NAME HOST [COMMAND…]
 python -m lab down NAME
 python -m lab clean          everything of the lab on this machine, running tests' hosts too
+python -m lab clean --images and the images and seeds that hosts start from
 python -m lab images         build the host images
 """
 
@@ -69,11 +70,15 @@ async def down(options: argparse.Namespace) -> None:
     shutil.rmtree(_folder(options.name), ignore_errors=True)
 
 
-async def clean(_options: argparse.Namespace) -> None:
+async def clean(options: argparse.Namespace) -> None:
     gone = await engine.things()
     await engine.remove(gone)
     shutil.rmtree(engine.root() / "sites", ignore_errors=True)
     print(f"removed {sum(thing.kind == 'host' for thing in gone)} hosts")
+    if options.images:
+        await engine.podman("image", "rm", "--all", "--force", timeout_s=300)
+        shutil.rmtree(engine.root() / "seeds", ignore_errors=True)
+        print("removed the images that hosts start from; the next site makes them anew")
 
 
 async def build(_options: argparse.Namespace) -> None:
@@ -112,7 +117,8 @@ def main() -> int:
     entering.add_argument("name")
     entering.add_argument("host")
     entering.add_argument("command", nargs=argparse.REMAINDER)
-    for name in ("ls", "clean", "images"):
+    verbs.add_parser("clean").add_argument("--images", action="store_true")
+    for name in ("ls", "images"):
         verbs.add_parser(name)
     options = parser.parse_args()
     try:

@@ -54,6 +54,8 @@ async def prepared(
     reference = f"{images.REPOSITORY}/{name}:{digest}"
     folder = engine.root() / "seeds" / f"{name}-{digest}"
     done = Prepared(reference, {path: folder / Path(path).name for path in KEPT_DISKS})
+    if not await images.there(base):
+        await images.build()  # before the lock, which it takes too
     async with images.alone():
         if not (await images.there(reference) and folder.is_dir()):
             await _make(done, folder, base, prepare)

@@ -3,11 +3,21 @@
 `LabError` at the start says in one line why a machine cannot run them.
 """
 
+import platform
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
+import yaml
 
-from lab import Host, Site, engine, images
+from haechi.domains.clusters import manifests
+from haechi.domains.clusters.bundle.model import Bundle
+from haechi.domains.clusters.bundle.shelf import Shelf
+from haechi.settings import BundleSettings
+from lab import Host, Site, byhand, engine, images
+from lab.prepared import prepared
+
+PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,3 +51,38 @@ async def docker_host(site: Site) -> Host:
     host = await site.host("docker-1", image=images.docker())
     await host.until("docker info > /dev/null", "Docker runs")
     return host
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    """The newest offline bundle for this machine's platform; `make test-lab` makes one first."""
+    shelf = Shelf(BundleSettings().folder.expanduser())
+    fitting = [one for one in shelf.bundles() if one.platform == PLATFORMS[platform.machine()]]
+    assert fitting, "no bundle: haechi bundle create"
+    return fitting[-1]
+
+
+@pytest.fixture
+def flannel(bundle: Bundle) -> bytes:
+    """The pods' network as the product applies it, in YAML."""
+    image = f"ghcr.io/flannel-io/flannel:v{bundle.versions['flannel']}"
+    objects = manifests.flannel(image=image, pod_cidr="10.244.0.0/16", pull_policy="Never")
+    return yaml.safe_dump_all(objects).encode()
+
+
+@pytest.fixture
+async def installed_hosts(site: Site, bundle: Bundle) -> Callable[..., Awaitable[list[Host]]]:
+    """`await installed_hosts(2)`: the bundle installed by hand, images too, no cluster yet.
+
+    `lab.byhand.form` makes one of them. For what needs a cluster but not the product's forming.
+    """
+    ready = await prepared(
+        "byhand",
+        [(bundle.folder / "bundle.toml").read_text(), Path(byhand.__file__).read_text()],
+        lambda _site, host: byhand.install(host, bundle.folder),
+    )
+
+    async def add(count: int, to: Site = site, **settings: object) -> list[Host]:
+        return await ready.add(to, count, **settings)
+
+    return add
