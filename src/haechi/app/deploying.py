@@ -5,7 +5,7 @@ from typing import Final
 from haechi.adapters.engine_agent import AgentEngine
 from haechi.adapters.engine_docker_ssh import DockerSshEngine
 from haechi.adapters.engine_router import EngineRouter
-from haechi.app.hosting import Hosting
+from haechi.app.clustering import Clustering
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.secrets import Keyring
@@ -28,7 +28,7 @@ ENGINE_LABEL: Final = "engine"
 """Of a device: `docker-ssh` reaches its Docker over SSH instead of through an agent."""
 
 
-class Deploying(Hosting):
+class Deploying(Clustering):
     def __init__(
         self, loaded: Loaded, *, clock: Clock, db: Database, keyring: Keyring, server_id: str
     ) -> None:

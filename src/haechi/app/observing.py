@@ -1,6 +1,6 @@
 """What the AIs and devices say: results, samples, stills and the figures for Prometheus."""
 
-from haechi.app.scheduling import Scheduling
+from haechi.app.automating import Automating
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.secrets import Keyring
@@ -16,7 +16,7 @@ from haechi.domains.video.agent_stills import AgentStills
 from haechi.settings import Loaded
 
 
-class Observing(Scheduling):
+class Observing(Automating):
     def __init__(
         self, loaded: Loaded, *, clock: Clock, db: Database, keyring: Keyring, server_id: str
     ) -> None:

@@ -17,10 +17,13 @@ from haechi.domains.agents import api as agents_api
 from haechi.domains.audit import api as audit_api
 from haechi.domains.auth import api as auth_api
 from haechi.domains.builds import api as builds_api
+from haechi.domains.clusters import api as clusters_api
+from haechi.domains.clusters.agent import api as host_agents_api
 from haechi.domains.deployments import api as deployments_api
 from haechi.domains.inventory import api as inventory_api
 from haechi.domains.metrics import api as metrics_api
 from haechi.domains.packages import api as packages_api
+from haechi.domains.playbooks import api as playbooks_api
 from haechi.domains.results import api as results_api
 from haechi.domains.schedules import api as schedules_api
 from haechi.domains.video import api as video_api
@@ -86,9 +89,12 @@ class Haechi(OldInterface):
                 inventory_api.router(self.inventory),
                 packages_api.router(self.packages),
                 agents_api.router(self.agents),
+                host_agents_api.router(self.host_agents),
+                clusters_api.router(self.clusters),
                 builds_api.router(self.builds, self.registry, self.packages),
                 deployments_api.router(self.deployments, self.places),
                 schedules_api.router(self.schedules),
+                playbooks_api.router(self.playbooks),
                 results_api.router(self.results),
                 metrics_api.router(self.metrics),
                 video_api.router(self.video),
@@ -156,6 +162,7 @@ class Haechi(OldInterface):
         await self.registry.start()
         await self.builds.start()
         await self.agents.start()
+        await self.clusters.start()
         await self.deployments.start()
         self.results.start()
         self.metrics.start()
@@ -172,6 +179,9 @@ class Haechi(OldInterface):
         await self.schedules.close()
         await self.operations.close()
         await self.deployments.close()
+        await self.docker_hosts.close()
+        await self.kubes.close()
+        await self.hosts.close()
         await self.video.close()
         await self.agents.close()
         await self.results.close()

@@ -1,4 +1,4 @@
-"""`haechi inventory`: all of it as one JSON document."""
+"""`haechi inventory`: all of it as one JSON document, and as Ansible's dynamic inventory."""
 
 import json
 import sys
@@ -9,9 +9,22 @@ import click
 from haechi.cli.client import Api, pass_api
 
 
-@click.group()
-def inventory() -> None:
-    """Export and import site, devices, cameras, links and groups."""
+@click.group(invoke_without_command=True)
+@click.option("--list", "listed", is_flag=True, help="Ansible's dynamic inventory, as JSON.")
+@click.option("--host", help="One host of it; always empty, since --list says all.")
+@click.pass_context
+def inventory(ctx: click.Context, listed: bool, host: str | None) -> None:
+    """Export and import site, devices, cameras, links and groups; list it for Ansible."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if listed:
+        found = ctx.ensure_object(Api).get("/inventory/ansible")
+        json.dump(found, sys.stdout, ensure_ascii=False, indent=2)
+        sys.stdout.write("\n")
+    elif host is not None:  # Ansible asks for it only where `_meta` is missing
+        sys.stdout.write("{}\n")
+    else:
+        click.echo(ctx.get_help())
 
 
 def _refuse(name: str) -> NoReturn:

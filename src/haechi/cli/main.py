@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "assignment": "assignment",
     "schedule": "schedule",
     "maintenance": "maintenance",
+    "playbook": "playbook",
     "result": "results",
     "metric": "metrics",
     "operation": "operation",
