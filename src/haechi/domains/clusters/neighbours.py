@@ -1,5 +1,6 @@
 """The inventory as clusters use it."""
 
+from haechi.core.access import Principal
 from haechi.domains.clusters.ports import ClusterDevice
 from haechi.domains.clusters.service import Clusters
 from haechi.domains.inventory import Inventory
@@ -22,6 +23,10 @@ class InventoryDevices:
 
     async def report_machine(self, device_id: str, *, machine_id: str, platform: str) -> None:
         await self._devices.report(device_id, {"machine_id": machine_id, "platform": platform})
+
+    async def readdress(self, device_id: str, address: str, *, by: Principal) -> None:
+        if (await self._devices.get(device_id)).address != address:
+            await self._devices.edit(device_id, {"address": address}, by=by)
 
 
 def register_checks(clusters: Clusters, inventory: Inventory) -> None:
