@@ -7,7 +7,7 @@ All of them are one of two kinds of the clusters domain: `KubeUnreachable` (wort
 from typing import Final
 
 from haechi.domains.clusters.errors import KubeRefused, KubeUnreachable
-from haechi.errors import AppError, Text
+from haechi.errors import AppError, Conflict, Text, Unavailable
 
 MESSAGE_LIMIT: Final = 400
 
@@ -60,6 +60,30 @@ class KubeHistoryGone(KubeRefused):
     remedy = Text("목록을 다시 읽으면 됩니다.", "Listing again puts it right.")
 
 
+class NodeAway(Unavailable):
+    code = "clusters.node_away"
+    detail = Text(
+        "클러스터 {cluster_id}의 노드 {node}(장치 {host})이(가) 응답하지 않습니다: {reason}",
+        "Node {node} (device {host}) of cluster {cluster_id} does not answer: {reason}",
+    )
+    remedy = Text(
+        "그 호스트의 전원과 네트워크, kubelet을 확인하세요 (systemctl status kubelet).",
+        "Check that host's power and network, and its kubelet (systemctl status kubelet).",
+    )
+
+
+class NoNode(Conflict):
+    code = "clusters.no_node"
+    detail = Text(
+        "장치 {device_id}은(는) 지금 어떤 클러스터의 노드도 아닙니다.",
+        "Device {device_id} is no cluster's node now.",
+    )
+    remedy = Text(
+        "장치를 클러스터에 추가하거나 다른 장치에 배포하세요.",
+        "Add the device to a cluster, or deploy to another device.",
+    )
+
+
 class BadKubeconfig(KubeRefused):
     code = "clusters.bad_kubeconfig"
     detail = Text(
@@ -110,5 +134,7 @@ __all__ = [
     "KubeObjectMissing",
     "KubeRefused",
     "KubeUnreachable",
+    "NoNode",
+    "NodeAway",
     "of_status",
 ]

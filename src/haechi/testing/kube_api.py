@@ -77,6 +77,8 @@ class KubeApi:
         parts = request.url.path.strip("/").split("/")
         if parts == ["version"]:
             return JSONResponse({"gitVersion": self.version})
+        if request.url.path in self.store.raw:
+            return JSONResponse(self.store.raw[request.url.path])
         key, subresource = _parse(parts)
         if not key.name:
             return await self._collection(request, key)
@@ -94,7 +96,10 @@ class KubeApi:
         if request.method == "DELETE":
             policy = request.query_params.get("propagationPolicy", "Background")
             gone = self.store.get(key)
-            await self.store.delete(key, policy=policy)
+            if request.query_params.get("gracePeriodSeconds") == "0":
+                await self.store.remove(key)  # by force: no kubelet is asked
+            else:
+                await self.store.delete(key, policy=policy)
             return JSONResponse(gone)
         body = await request.json()
         if request.method == "PATCH" and request.headers["content-type"] == APPLY:

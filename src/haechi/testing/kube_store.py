@@ -52,6 +52,8 @@ class KubeStore:
     """Changes up to this version are forgotten: a watch from there gets 410."""
     keeps: Callable[[Key, Object], bool] = lambda _key, _object: False
     """Whether a deletion only marks it, for somebody else to finish (a kubelet)."""
+    raw: dict[str, Object] = field(default_factory=dict)
+    """What is answered at paths that are no objects."""
     _versions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _owners: dict[Key, dict[str, set[Path]]] = field(default_factory=dict)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -146,6 +148,8 @@ class KubeStore:
         meta["uid"] = f"uid-{next(self._versions)}"
         meta["creationTimestamp"] = _now()
         meta["generation"] = 1
+        if key.plural == "pods":
+            made.setdefault("status", {"phase": "Pending"})
         self._owners.setdefault(key, {})[manager] = {
             path for path in _leaves(manifest) if _is_owned(path)
         }
@@ -169,7 +173,8 @@ class KubeStore:
             owners = self._owners.setdefault(key, {})
             for paths in owners.values():
                 paths.difference_update(mine)
-            owners.setdefault(manager, set()).update(mine)
+            # As in Kubernetes, what one manager edits is apart from what the same one applies.
+            owners.setdefault(f"{manager} (edit)", set()).update(mine)
         await self._put(key, known, after)
         return self.objects[key]
 
