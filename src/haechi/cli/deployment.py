@@ -45,6 +45,14 @@ def deployment() -> None:
 @click.option("--no-cameras", is_flag=True, help="Hand it no cameras.")
 @click.option("--fps", type=float, default=5.0, show_default=True, help="Frames a second.")
 @click.option("--stream", type=click.Choice(["main", "sub"]), default="main", show_default=True)
+@click.option(
+    "--wait-device",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    default=3600,
+    show_default=True,
+    help="Seconds to wait for a device that is away.",
+)
 @click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
 @pass_api
 def deploy_package(api: Api, /, package: str, version: str, **options: Any) -> None:
@@ -59,6 +67,7 @@ def deploy_package(api: Api, /, package: str, version: str, **options: Any) -> N
             cpu=options["cpu"],
             memory_bytes=options["memory_mb"] and options["memory_mb"] * 1024**2,
         ),
+        "wait_s": options["wait_s"],
         "cameras": {
             "assign": not options["no_cameras"],
             "fps": options["fps"],

@@ -49,6 +49,8 @@ class FakeEngine:
     containers: dict[str, dict[str, FakeContainer]] = field(default_factory=dict)
     fail: dict[str, list[AppError]] = field(default_factory=dict)
     """Stage (`pull`, `start`, …) → errors of its next calls, one each."""
+    away: dict[str, AppError] = field(default_factory=dict)
+    """Device → what asking it for itself raises."""
     hold: dict[str, asyncio.Event] = field(default_factory=dict)
     """Stage → its calls wait here *before* they act."""
     hold_after: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -85,6 +87,8 @@ class FakeEngine:
 
     async def info(self, device_id: str) -> EngineInfo:
         await self._stage("info", device_id)
+        if device_id in self.away:
+            raise self.away[device_id]
         default = EngineInfo(
             engine="docker",
             version="fake",

@@ -34,6 +34,7 @@ from haechi.testing.engine import FakeEngine
 
 PACE = Pace(
     retry_s=0.01,
+    away_s=0.3,
     poll_s=0.02,
     uptime_s=0.1,
     within_s=3.0,

@@ -3,6 +3,7 @@
 import pytest
 
 from haechi.core.access import SYSTEM, Principal, Role
+from haechi.domains.agents.model import NotConnected
 from haechi.domains.deployments.model import NotAgreed, NoTargets, NothingToRollBack
 from haechi.errors import AppError, Busy, ObjectNotFound
 from haechi.protocol.commands import EngineInfo
@@ -583,3 +584,51 @@ async def test_images_that_cannot_be_removed_hold_nothing_up(world):
     assert operation.state == "succeeded"
     assert world.image("1") in there
     await world.check_one("3")
+
+
+def take_away(world, device):
+    """Switched off: neither its agent nor its engine answers."""
+    world.devices.connected.discard(device)
+    world.engine.away[device] = NotConnected(device_id=device)
+
+
+def bring_back(world, device):
+    world.engine.away.clear()
+    world.devices.connected.add(device)
+
+
+async def test_a_device_that_is_away_is_waited_for(world):
+    take_away(world, "dev-a")
+    operation = await world.deployments.deploy_package("ver-1", ["dev-a"], by=SYSTEM, wait_s=3600)
+    await eventually(lambda: len(world.engine.calls) > 40)
+    child = (await world.operations.find(parent_id=operation.id)).items[0]
+    assert child.state == "running"
+    assert await world.running() == []
+    bring_back(world, "dev-a")
+    assert (await world.operations.wait(operation.id)).state == "succeeded"
+    await world.check_one("1")
+
+
+async def test_waiting_for_a_device_ends_when_asked_or_when_its_time_is_up(world):
+    take_away(world, "dev-a")
+    waiting = await world.deployments.deploy_package("ver-1", ["dev-a"], by=SYSTEM, wait_s=3600)
+    await eventually(lambda: len(world.engine.calls) > 5)
+    await world.operations.cancel(waiting.id)
+    assert (await world.operations.wait(waiting.id)).state == "cancelled"
+    for wait_s in (0.2, None):
+        ended = await world.deployments.deploy_package("ver-1", ["dev-a"], by=SYSTEM, wait_s=wait_s)
+        ended = await world.operations.wait(ended.id)
+        assert ended.state == "failed"
+        assert ended.ctx["result"]["devices"][0]["error"]["code"] == "agents.not_connected"
+    assert await world.running() == []
+
+
+async def test_others_do_not_wait_for_those_that_are_away(world):
+    take_away(world, "dev-a")
+    waiting = await world.deployments.deploy_package(
+        "ver-1", ["dev-a", "dev-b"], by=SYSTEM, wait_s=3600
+    )
+    await eventually(lambda: world.engine.running("dev-b"))
+    bring_back(world, "dev-a")
+    assert (await world.operations.wait(waiting.id)).state == "succeeded"
+    await world.check_one("1")

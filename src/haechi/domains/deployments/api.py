@@ -8,7 +8,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import Field
 
 from haechi.core.access import Principal, Role, requires
-from haechi.domains.deployments.model import Assignment, Deployment, Wishes
+from haechi.domains.deployments.model import MAX_WAIT_S, Assignment, Deployment, Wishes
 from haechi.domains.deployments.ports import Places
 from haechi.domains.deployments.service import Deployments
 from haechi.errors import NotFound
@@ -16,6 +16,8 @@ from haechi.rest import AcceptedOut, Caller, In, Out, PageOut, PageQuery, UtcTim
 
 HIDDEN = "***"
 Id = Annotated[str, Field(min_length=1, max_length=128)]
+WaitS = Annotated[float, Field(ge=0, le=MAX_WAIT_S)]
+DEFAULT_WAIT_S = 3600.0
 Fps = Annotated[float, Field(gt=0, le=60)]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 EnvironmentValue = Annotated[str, Field(max_length=10_000)]
@@ -54,6 +56,8 @@ class DeployIn(In):
     allow: list[Literal["internet", "privileged"]] = Field(default_factory=list, max_length=2)
     """Your agreement to what the package asks for."""
     cameras: CamerasIn = CamerasIn()
+    wait_s: WaitS = DEFAULT_WAIT_S
+    """A device that is away is waited for so long, in seconds; the operation can be cancelled."""
 
     def wishes(self) -> Wishes:
         return Wishes(
@@ -177,6 +181,7 @@ def _deployment_routes(api: APIRouter, deployments: Deployments, places: Places)
             group_id=body.group_id,
             by=by,
             wishes=body.wishes(),
+            wait_s=body.wait_s,
         )
         return accepted(response, operation)
 
@@ -215,10 +220,16 @@ def _deployment_routes(api: APIRouter, deployments: Deployments, places: Places)
     @api.post("/deployments/{deployment_id}/rollback", status_code=202, tags=["deployments"])
     @requires(Role.OPERATOR)
     async def rollback_deployment(
-        deployment_id: str, by: Caller, response: Response
+        deployment_id: str,
+        by: Caller,
+        response: Response,
+        wait_s: Annotated[WaitS, Query()] = DEFAULT_WAIT_S,
     ) -> AcceptedOut:
-        """Back to the version that ran there before, with its image and settings."""
-        return accepted(response, await deployments.rollback_deployment(deployment_id, by=by))
+        """Back to the version that ran there before, with its image and settings. A device that
+        is away is waited for `wait_s` seconds.
+        """
+        operation = await deployments.rollback_deployment(deployment_id, by=by, wait_s=wait_s)
+        return accepted(response, operation)
 
     @api.get(
         "/deployments/{deployment_id}/logs",

@@ -32,6 +32,8 @@ class Pace:
     """How long things may take; tests turn it down."""
 
     retry_s: float = 2.0
+    away_s: float = 30.0
+    """An engine that does not answer before anything was begun is asked again for so long."""
     poll_s: float = 0.5
     uptime_s: float = 10.0
     within_s: float = 60.0

@@ -90,6 +90,8 @@ class Fleet:
             "wishes": ctx["wishes"],
             "requested_by": ctx["requested_by"],
         }
+        if "wait_s" in ctx:
+            child_ctx["wait_s"] = ctx["wait_s"]
         subject = subject_of(device_id, ctx["package_id"])
         try:
             child = await self._operations.start(

@@ -14,6 +14,8 @@ Strategy = Literal["overlap", "recreate"]
 CameraNeed = Literal["none", "one", "many"]
 ReadyBy = Literal["sdk", "result", "uptime"]
 Allowance = Literal["internet", "privileged"]
+MAX_WAIT_S: Final = 7 * 86_400
+"""Longest that a deployment waits for a device that is away."""
 Outcome = Literal["", "failed", "replaced", "removed"]
 KEPT_BY_AGENT: Final = "docker-agent"
 """The engine whose containers the device's agent keeps running by its desired state; those of every
@@ -305,3 +307,17 @@ class LogsAway(Unavailable):
         "The logs of deployment {id} cannot be read now.",
     )
     remedy = Text("장치가 연결된 뒤 다시 시도하세요.", "Try again once the device is connected.")
+
+
+class WorkNotMoved(Upstream):
+    """`failures` names each package with its own error."""
+
+    code = "deployments.work_not_moved"
+    detail = Text(
+        "패키지 {count}개를 새 장치로 옮기지 못했습니다: {packages}",
+        "{count} packages could not be moved to the new device: {packages}",
+    )
+    remedy = Text(
+        "표시된 오류를 고친 뒤 그 패키지를 새 장치에 직접 배포하세요.",
+        "Correct the errors shown, then deploy those packages to the new device.",
+    )

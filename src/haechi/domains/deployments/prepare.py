@@ -3,10 +3,12 @@
 preflight → build → plan → pull. `ctx` is JSON and complete enough to go on from any point.
 """
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
 from haechi.core import ids
-from haechi.core.operations import Permanent, Run
+from haechi.core.clock import to_ms
+from haechi.core.operations import Permanent, Run, Temporary
 from haechi.domains.deployments import store
 from haechi.domains.deployments.context import Context, reaching
 from haechi.domains.deployments.model import (
@@ -20,16 +22,22 @@ from haechi.domains.deployments.model import (
     Strategy,
     Wishes,
 )
-from haechi.domains.deployments.ports import VersionToDeploy
+from haechi.domains.deployments.ports import Place, VersionToDeploy
 from haechi.domains.deployments.specs import container_name
+from haechi.errors import Unavailable
 from haechi.protocol.commands import EngineInfo, PullProgress
 
+PULLS: Final = 32
+"""Devices that fetch an image at the same time."""
+SLICE_S: Final = 60.0
+"""A device that is away is looked for anew at least so often."""
 EXPECTED_GAP = "up to 10 s to stop the old one, then the start of the new one"
 
 
 class Prepare:
     def __init__(self, context: Context) -> None:
         self._c = context
+        self._pulls = asyncio.Semaphore(PULLS)
 
     async def preflight(self, run: Run) -> None:
         c = self._c
@@ -40,8 +48,7 @@ class Prepare:
         missing = disagreement(version, wishes)
         if missing is not None:
             raise missing
-        with reaching(c.pace.retry_s):
-            info = await c.engine.info(place.device_id)
+        info = await self._info(run, place)
         check_device(version, wishes, info, place.name)
         ctx["platform"] = info.platform
         ctx["memory_available_bytes"] = info.memory_available_bytes
@@ -55,6 +62,30 @@ class Prepare:
             f"{info.disk_free_bytes // 1024**2} MB disk free"
         )
         run.progress(0.05, place.name)
+
+    async def _info(self, run: Run, place: Place) -> EngineInfo:
+        """Of a device that may be away: it is waited for as long as the caller said. One that is
+        there and whose engine is not gets `away_s`.
+        """
+        c, ctx = self._c, run.ctx
+        try:
+            return await c.engine.info(place.device_id)
+        except Unavailable as error:
+            now_ms = to_ms(c.clock.now())
+            began_ms = ctx.setdefault("asked_ms", now_ms)
+            limit_s = ctx.get("wait_s", c.pace.away_s)
+            if c.devices.is_connected(place.device_id):
+                limit_s = min(limit_s, c.pace.away_s)
+                began_ms = max(began_ms, ctx.get("away_ms", 0))
+            else:
+                ctx["away_ms"] = now_ms
+            await run.save()
+            left_s = limit_s - (now_ms - began_ms) / 1000
+            if left_s <= 0:
+                raise Permanent(error) from error
+            run.progress(0.0, f"{place.name}: …")
+            _ = await c.devices.wait_connected(place.device_id, min(left_s, SLICE_S))
+            raise Temporary(c.pace.retry_s, error) from error
 
     async def build(self, run: Run) -> None:
         c, ctx = self._c, run.ctx
@@ -212,7 +243,8 @@ class Prepare:
                 )
             access = await c.images.pull_access(device_id)
             shown = _Shown(run)
-            pulled = await c.engine.pull(device_id, image["reference"], access, shown)
+            async with self._pulls:
+                pulled = await c.engine.pull(device_id, image["reference"], access, shown)
         run.log(f"pulled {pulled.image_id} ({pulled.size_bytes // 1024**2} MB)")
         run.progress(0.65, "")
 

@@ -4,8 +4,8 @@ from haechi.core.operations import Definition, Run, Step, Temporary
 from haechi.domains.deployments import store
 from haechi.domains.deployments.context import TAIL_LINES, Context
 from haechi.domains.deployments.fleet import CHILD_KIND, Fleet
-from haechi.domains.deployments.model import KEPT_BY_AGENT, DeploymentState
-from haechi.domains.deployments.prepare import Prepare
+from haechi.domains.deployments.model import KEPT_BY_AGENT, MAX_WAIT_S, DeploymentState
+from haechi.domains.deployments.prepare import SLICE_S, Prepare
 from haechi.domains.deployments.replace import Replace
 from haechi.domains.deployments.specs import GRACE_S
 from haechi.errors import Text, Unavailable
@@ -90,22 +90,22 @@ def definitions(
                     Text("장치별 결과 대기", "Wait for every device"),
                     fleet.wait,
                     fleet.undo,
-                    timeout_s=4 * 3600,
+                    timeout_s=MAX_WAIT_S + 86_400,
                 ),
             ],
-            parallel=64,
+            parallel=1024,
         ),
         Definition(
             kind=CHILD_KIND,
             title=Text("장치에 배포", "Deploy to a device"),
             steps=_device_steps(prepare, replace),
-            parallel=32,
+            parallel=1024,  # most may be waiting for their device
         ),
         Definition(
             kind="rollback_deployment",
             title=Text("이전 버전으로 되돌리기", "Roll back to the earlier version"),
             steps=_device_steps(prepare, replace),
-            parallel=32,
+            parallel=1024,  # most may be waiting for their device
         ),
         Definition(
             kind="remove_deployment",
@@ -125,8 +125,8 @@ def _device_steps(prepare: Prepare, replace: Replace) -> list[Step]:
             "preflight",
             Text("사전 점검", "Check the device"),
             prepare.preflight,
-            timeout_s=120,
-            temporary_limit=15,
+            timeout_s=120 + SLICE_S,
+            temporary_limit=1_000_000,  # it keeps its own time: a device may be away for days
         ),
         Step("build", Text("이미지 빌드", "Build the image"), prepare.build, timeout_s=7200),
         Step(

@@ -47,6 +47,10 @@ class Deployments:
         for definition in definitions(Prepare(context), replacing, Remove(context), self._fleet):
             operations.register(definition)
 
+    @property
+    def context(self) -> Context:
+        return self._c
+
     async def start(self) -> None:
         """After the agents domain knows its sections, before operations are resumed."""
         await self.assignments.start()
@@ -76,9 +80,13 @@ class Deployments:
         by: Principal,
         group_id: str | None = None,
         wishes: Wishes | None = None,
+        wait_s: float | None = None,
     ) -> Operation:
-        """One parent operation with a child per device. The same deployment already under way
-        is joined; another one on the same device and package: Busy.
+        """One parent operation with a child per device. A device that is away is waited for
+        `wait_s`; None: a moment, as for an engine that does not answer.
+
+        The same deployment already under way is joined; another one on the same device and
+        package: Busy.
         """
         c = self._c
         wishes = wishes or Wishes()
@@ -100,6 +108,8 @@ class Deployments:
             "wishes": wishes.as_json(),
             "requested_by": by.name,
         }
+        if wait_s is not None:
+            ctx["wait_s"] = wait_s
         async with self._fleet.lock:
             joined = await self._fleet.joined(ctx)
             if joined is not None:
@@ -121,7 +131,9 @@ class Deployments:
             )
         return operation
 
-    async def rollback_deployment(self, deployment_id: str, *, by: Principal) -> Operation:
+    async def rollback_deployment(
+        self, deployment_id: str, *, by: Principal, wait_s: float | None = None
+    ) -> Operation:
         """Back to the version that ran there before this one, with its settings and image.
         Raises NotAgreed where that one is privileged and the caller no administrator.
         """
@@ -151,6 +163,7 @@ class Deployments:
                 "wishes": replace(earlier.wishes, strategy=None).as_json(),
                 "requested_by": by.name,
                 "needs": earlier.needs,
+                **({} if wait_s is None else {"wait_s": wait_s}),
                 "image": {
                     "reference": earlier.image,
                     "digest": earlier.image_digest,
