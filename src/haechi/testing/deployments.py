@@ -96,6 +96,11 @@ class FakePlaces:
             raise ObjectNotFound(kind="camera", id=camera_id)
         return CameraPlace(camera_id, camera_id, self.cameras[camera_id])
 
+    async def rehome_cameras(self, old_id: str, new_id: str) -> list[str]:
+        moved = await self.cameras_of(old_id)
+        self.cameras |= dict.fromkeys(moved, new_id)
+        return moved
+
     async def cameras_of(self, device_id: str) -> list[str]:
         return [camera for camera, home in self.cameras.items() if home == device_id]
 

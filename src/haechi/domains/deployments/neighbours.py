@@ -144,6 +144,13 @@ class InventoryPlaces:
     async def cameras_of(self, device_id: str) -> list[str]:
         return [camera.id for camera in await self._inventory.cameras.of_device(device_id)]
 
+    async def rehome_cameras(self, old_id: str, new_id: str) -> list[str]:
+        names = []
+        for camera in await self._inventory.cameras.of_device(old_id):
+            await self._inventory.cameras.edit(camera.id, {"device_id": new_id}, by=SYSTEM)
+            names.append(camera.name)
+        return names
+
     async def camera_source(self, camera_id: str) -> tuple[Secret, Secret | None]:
         return await self._inventory.camera_source(camera_id)
 

@@ -163,6 +163,9 @@ class Places(Protocol):
 
     async def cameras_of(self, device_id: str) -> list[str]: ...
 
+    async def rehome_cameras(self, old_id: str, new_id: str) -> list[str]:
+        """Cameras at home on one device are at home on the other; their names."""
+
     async def camera_source(self, camera_id: str) -> tuple[Secret, Secret | None]: ...
 
 

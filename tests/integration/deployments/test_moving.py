@@ -1,0 +1,58 @@
+"""What a dead device should run moves to the one that replaces it."""
+
+import pytest
+
+from haechi.domains.deployments.model import WorkNotMoved
+from haechi.domains.deployments.moving import Moving
+from haechi.protocol.problems import EngineFailed
+
+
+@pytest.fixture
+def moving(world):
+    return Moving(
+        context=world.deployments.context,
+        deployments=world.deployments,
+        operations=world.operations,
+    )
+
+
+async def move(world, moving):
+    lines = []
+    await moving.move_work("dev-a", "dev-b", by="kim", log=lines.append)
+    return lines
+
+
+async def test_deployments_and_cameras_move_with_their_settings(world, moving):
+    await world.deploy("2", environment={"MODE": "night"}, fps=7.0)
+    world.devices.connected.discard("dev-a")
+    lines = await move(world, moving)
+    moved = (await world.running("dev-b"))[0]
+    assert (moved.version, moved.wishes.environment, moved.wishes.fps) == (
+        "2",
+        {"MODE": "night"},
+        7.0,
+    )
+    assert await world.assigned(device_id="dev-b") == {"cam-1": "2", "cam-2": "2"}
+    assert await world.running("dev-a") == []
+    assert world.places.cameras == {"cam-1": "dev-b", "cam-2": "dev-b", "cam-3": "dev-b"}
+    assert any("asked for by kim" in line for line in lines)
+
+
+async def test_doing_it_again_changes_nothing(world, moving):
+    await world.deploy("1")
+    world.devices.connected.discard("dev-a")
+    await move(world, moving)
+    moved = await world.running("dev-b")
+    await move(world, moving)
+    assert [one.id for one in await world.running("dev-b")] == [one.id for one in moved]
+
+
+async def test_what_is_refused_stays_as_it_was_and_is_named(world, moving):
+    await world.deploy("1")
+    world.devices.connected.discard("dev-a")
+    world.engine.fail["start"] = [EngineFailed(reason="no such device") for _ in range(9)]
+    with pytest.raises(WorkNotMoved) as caught:
+        await move(world, moving)
+    assert caught.value.data["failures"][0]["error"]["code"] == EngineFailed.code
+    assert [one.version for one in await world.running("dev-a")] == ["1"]
+    assert await world.assigned(device_id="dev-a") == {"cam-1": "1", "cam-2": "1"}
