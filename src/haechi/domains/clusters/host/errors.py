@@ -234,6 +234,18 @@ class HostDiskFull(Upstream):
     )
 
 
+class FactsUnreadable(Upstream):
+    code = "clusters.facts_unreadable"
+    detail = Text(
+        "호스트 '{host}'의 상태를 읽지 못했습니다: {reason}",
+        "What host '{host}' is like could not be read: {reason}",
+    )
+    remedy = Text(
+        "호스트가 Debian 또는 Ubuntu인지, sh와 coreutils가 정상인지 확인하세요.",
+        "Check that the host runs Debian or Ubuntu and that its sh and coreutils are sound.",
+    )
+
+
 class TunnelRefused(Upstream):
     code = "clusters.tunnel_refused"
     detail = Text(
@@ -272,4 +284,68 @@ class TransferDamaged(Upstream):
     remedy = Text(
         "다시 시도하세요. 되풀이되면 장치의 디스크와 메모리를 점검하세요.",
         "Try again; if it happens again, examine the device's disk and memory.",
+    )
+
+
+class PackagesNotInstalled(Upstream):
+    code = "clusters.packages_not_installed"
+    detail = Text(
+        "호스트 '{host}'에 패키지를 설치하지 못했습니다: {message}",
+        "Packages could not be installed on host '{host}': {message}",
+    )
+    remedy = Text(
+        "호스트에서 'dpkg --configure -a'와 'apt-get -f install'이 성공하는지, 다른 설치가 진행 "
+        "중이 아닌지 확인한 뒤 다시 시도하세요.",
+        "Check on the host that `dpkg --configure -a` and `apt-get -f install` succeed and that no "
+        "other installation is under way, then try again.",
+    )
+
+
+class PackagesUnavailable(Upstream):
+    code = "clusters.packages_unavailable"
+    detail = Text(
+        "호스트 '{host}'의 패키지 목록에 필요한 것이 없습니다: {packages}",
+        "The package sources of host '{host}' do not have what is needed: {packages}",
+    )
+    remedy = Text(
+        "호스트의 apt에 Kubernetes와 containerd 2.x 저장소(또는 사내 미러)를 추가하거나, 오프라인 "
+        "번들로 구성하세요.",
+        "Add a source of Kubernetes and containerd 2 (or the site's mirror) to the host's apt, or "
+        "form from the offline bundle.",
+    )
+
+
+class RuntimeNotStarting(Upstream):
+    code = "clusters.runtime_not_starting"
+    detail = Text(
+        "호스트 '{host}'에서 containerd가 시작되지 않습니다: {message}",
+        "containerd does not start on host '{host}': {message}",
+    )
+    remedy = Text(
+        "호스트에서 'journalctl -u containerd'를 확인하세요.",
+        "Read `journalctl -u containerd` on the host.",
+    )
+
+
+class ImagesNotImported(Upstream):
+    code = "clusters.images_not_imported"
+    detail = Text(
+        "호스트 '{host}'에 이미지를 넣지 못했습니다: {message}",
+        "Images could not be imported on host '{host}': {message}",
+    )
+    remedy = Text(
+        "디스크 공간과 'journalctl -u containerd'를 확인한 뒤 다시 시도하세요.",
+        "Check disk space and `journalctl -u containerd`, then try again.",
+    )
+
+
+class NotCleaned(Upstream):
+    code = "clusters.host_not_cleaned"
+    detail = Text(
+        "호스트 '{host}'에 지우지 못한 것이 있습니다: {what}",
+        "Something is left on host '{host}' that could not be removed: {what}",
+    )
+    remedy = Text(
+        "호스트에서 무엇이 그것을 쓰고 있는지 확인하고 다시 시도하세요. 재부팅하면 대개 풀립니다.",
+        "Find out on the host what uses it and try again; a reboot usually frees it.",
     )

@@ -1,0 +1,91 @@
+"""A host gets what a node needs by its own apt, where the site has internet or a mirror.
+
+haechi adds no package source: which ones a host trusts is its owner's affair. The host must be able
+to install Kubernetes' packages of the wanted version and a containerd 2; images come from the
+registries that they name.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from haechi.domains.clusters.bundle.recipe import image_name, load
+from haechi.domains.clusters.host import ledger as ledgers
+from haechi.domains.clusters.host import packages, runtime
+from haechi.domains.clusters.host.errors import PackagesUnavailable
+from haechi.domains.clusters.host.ledger import Ledger
+from haechi.domains.clusters.host.placing import Item, look, place
+from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.host.prepare import settle_kernel, start
+
+TOOLS: Final = (
+    *("iptables", "nftables", "conntrack", "socat", "ethtool", "ebtables", "kmod", "ipset"),
+    "haproxy",
+)
+PACKAGES: Final = TOOLS
+NEEDED_BYTES: Final[Mapping[str, int]] = {
+    "/usr/local/bin": 600 * 1024 * 1024,
+    "/var/lib/containerd": 2 * 1024 * 1024 * 1024,
+}
+CONTAINERD_MAJOR: Final = 2
+_RUNTIMES: Final = ("containerd.io", "containerd")
+"""Docker's build of containerd, and the distribution's."""
+
+OnText = Callable[[str], None]
+
+
+async def prepare(
+    shell: Shell,
+    version: str,
+    containerd: Mapping[str, Any],
+    *,
+    log: OnText,
+    progress: Callable[[float], None],
+) -> None:
+    """`version`: exact, without `v`. Raises PackagesUnavailable, PackagesNotInstalled."""
+    pause = next(one for one in load(version).references if image_name(one) == "pause")
+    items = _items(pause, containerd)
+    state = await look(shell, [item.path for item in items])
+    ledger = await ledgers.read(shell) or Ledger()
+    if not ledger.files:
+        ledger.note(nft_tables=state.nft_tables)
+    _ = await shell.run(packages.apt("update", shelf=False), root=True, timeout_s=packages.APT_S)
+    progress(0.2)
+    runtime_package = await _runtime(shell)
+    names = [*TOOLS, runtime_package, *(f"{one}={version}-*" for one in _KUBERNETES)]
+    await packages.install_from_distribution(shell, ledger, state, names, log=log)
+    progress(0.8)
+    await settle_kernel(shell, ledger, log)
+    written = await place(shell, ledger, state, items, on_bytes=lambda _: None)
+    await start(shell, ledger, state, written, log, client=["ctr", "--timeout", "60s"])
+    log(f"prepared from the distribution: Kubernetes {version}, {runtime_package}")
+    progress(1.0)
+
+
+_KUBERNETES: Final = ("kubelet", "kubeadm", "kubectl", "kubernetes-cni")
+
+
+async def _runtime(shell: Shell) -> str:
+    """The package that brings containerd 2. Raises PackagesUnavailable."""
+    for name in _RUNTIMES:
+        ran = await shell.run(["apt-cache", "policy", name], root=True, check=False)
+        candidate = next(
+            (line.split()[1] for line in ran.stdout.splitlines() if "Candidate:" in line), ""
+        )
+        if _major(candidate) >= CONTAINERD_MAJOR:
+            return name
+    raise PackagesUnavailable(host=shell.host.name, packages="containerd (>= 2)")
+
+
+def _major(version: str) -> int:
+    number = version.rpartition(":")[2].partition(".")[0]
+    return int(number) if number.isdecimal() else 0
+
+
+def _items(pause: str, containerd: Mapping[str, Any]) -> list[Item]:
+    texts = {
+        runtime.CONTAINERD_CONFIG: runtime.MAIN_TEXT,
+        runtime.CONTAINERD_DROP_IN: runtime.containerd_text(pause, containerd),
+        runtime.SYSCTL_FILE: runtime.sysctl_text(),
+        runtime.MODULES_FILE: runtime.modules_text(),
+    }
+    return [Item.text(path, text) for path, text in texts.items()]

@@ -1,0 +1,203 @@
+"""Packages of the host's own distribution: from the bundle without any network, or by the host's
+own apt where a site has internet.
+
+apt is asked nothing and answers nothing: configuration files that are there are kept, no service is
+started by an installation, a lock that somebody else holds is waited for. From the bundle, only
+the packages that apt would install are sent; the host's own lists are neither read nor changed.
+"""
+
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from haechi.domains.clusters.bundle.model import Bundle
+from haechi.domains.clusters.host import ledger as ledgers
+from haechi.domains.clusters.host.errors import (
+    CommandFailed,
+    PackagesNotInstalled,
+    PackagesUnavailable,
+    short,
+)
+from haechi.domains.clusters.host.ledger import Ledger
+from haechi.domains.clusters.host.placing import Item, State, put
+from haechi.domains.clusters.host.ports import Shell
+
+SHELF: Final = "/var/lib/haechi/host/apt"
+LOCK_S: Final = 300
+APT_S: Final = 900.0
+_ENVIRONMENT: Final = (
+    "DEBIAN_FRONTEND=noninteractive",
+    "APT_LISTCHANGES_FRONTEND=none",
+    "NEEDRESTART_SUSPEND=1",
+)
+_OPTIONS: Final = (
+    "-y",
+    "-q",
+    "--no-install-recommends",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+    "-o",
+    "Dpkg::Options::=--force-confdef",
+    "-o",
+    f"DPkg::Lock::Timeout={LOCK_S}",
+    "-o",
+    "Dpkg::Use-Pty=0",
+)
+_OWN_SHELF: Final = (
+    f"Dir::Etc::sourcelist={SHELF}/sources.list",
+    "Dir::Etc::sourceparts=/dev/null",
+    f"Dir::State::lists={SHELF}/lists",
+    f"Dir::Cache={SHELF}/cache",
+    "APT::Get::List-Cleanup=0",
+    "APT::Sandbox::User=root",
+)
+QUIET_UNITS: Final = {"haproxy": "haproxy.service"}
+"""Package → its service that must not run beside ours."""
+LEFT_BY: Final = {"haproxy": ("/run/haproxy", "/var/lib/haproxy")}
+"""Package → folders that its removal leaves."""
+
+OnText = Callable[[str], None]
+
+
+def apt(*words: str, shelf: bool) -> list[str]:
+    """The argv of an apt-get that asks nothing. `shelf`: of the bundle's packages alone."""
+    own = [part for option in _OWN_SHELF for part in ("-o", option)] if shelf else []
+    return ["env", *_ENVIRONMENT, "apt-get", *_OPTIONS, *own, *words]
+
+
+async def install_from_bundle(
+    shell: Shell,
+    ledger: Ledger,
+    state: State,
+    bundle: Bundle,
+    *,
+    log: OnText,
+    on_bytes: Callable[[int], None],
+) -> None:
+    """Idempotent: what is installed already is left alone."""
+    missing = [name for name in bundle.host.packages if name not in state.packages]
+    if not missing:
+        return
+    log(f"installing packages: {' '.join(missing)}")
+    index = next(part for part in bundle.parts if part.kind == "index")
+    source = f"deb [trusted=yes] file:{SHELF} ./\n"
+    await put(shell, Item.text(f"{SHELF}/sources.list", source), lambda _: None)
+    await put(
+        shell,
+        Item(
+            f"{SHELF}/Packages", 0o644, b"", bundle.path_of(index), index.sha256, index.size_bytes
+        ),
+        on_bytes,
+    )
+    await shell.run(
+        ["mkdir", "-p", f"{SHELF}/lists/partial", f"{SHELF}/cache/archives/partial"], root=True
+    )
+    await _apt(shell, apt("update", shelf=True), "update")
+    wanted = await _would_install(shell, missing)
+    by_name = {part.name: part for part in bundle.files_for("worker", "package")}
+    for name in wanted:
+        part = by_name.get(name)
+        if part is None:
+            raise PackagesUnavailable(host=shell.host.name, packages=name)
+        item = Item(
+            f"{SHELF}/{name}", 0o644, b"", bundle.path_of(part), part.sha256, part.size_bytes
+        )
+        await put(shell, item, on_bytes)
+    await _install(shell, ledger, state, missing, shelf=True, log=log)
+    await shell.run(["rm", "-rf", SHELF], root=True)
+
+
+async def install_from_distribution(
+    shell: Shell, ledger: Ledger, state: State, names: Sequence[str], *, log: OnText
+) -> None:
+    """By the host's own sources. `names` may pin a version: `kubelet=1.36.3-*`."""
+    missing = [name for name in names if name.partition("=")[0] not in state.packages]
+    if not missing:
+        return
+    log(f"installing packages from the distribution: {' '.join(missing)}")
+    await _apt(shell, apt("update", shelf=False), "update")
+    await _install(shell, ledger, state, missing, shelf=False, log=log)
+
+
+async def _install(
+    shell: Shell,
+    ledger: Ledger,
+    state: State,
+    names: Sequence[str],
+    *,
+    shelf: bool,
+    log: OnText,
+) -> None:
+    simulated = await _simulated(shell, names, shelf=shelf)
+    new = [name for name in simulated if name not in state.packages]
+    upgraded = {name: state.packages[name] for name in simulated if name in state.packages}
+    quiet = [
+        unit
+        for package, unit in QUIET_UNITS.items()
+        if package in new and package not in state.packages
+    ]
+    if ledger.note(packages=new, upgraded=upgraded, masked=quiet):
+        await ledgers.save(shell, ledger)
+    if upgraded:
+        log(f"upgraded with them: {' '.join(sorted(upgraded))}")
+    for unit in quiet:
+        await shell.run(["systemctl", "mask", "--quiet", unit], root=True)
+    await _apt(shell, apt("install", *names, shelf=shelf), "install", log=log)
+
+
+async def _would_install(shell: Shell, names: Sequence[str]) -> list[str]:
+    """File names of the packages that apt would unpack."""
+    argv = apt("install", "--print-uris", *names, shelf=True)
+    ran = await _apt(shell, argv, "install")
+    found = []
+    for line in ran.splitlines():
+        if line.startswith("'"):
+            uri = shlex.split(line)[0]
+            found.append(uri.rpartition("/")[2].replace("%2b", "+").replace("%3a", ":"))
+    return found
+
+
+async def _simulated(shell: Shell, names: Sequence[str], *, shelf: bool) -> list[str]:
+    ran = await _apt(shell, apt("install", "--simulate", *names, shelf=shelf), "install")
+    return [line.split()[1] for line in ran.splitlines() if line.startswith("Inst ")]
+
+
+async def _apt(shell: Shell, argv: list[str], verb: str, *, log: OnText | None = None) -> str:
+    try:
+        ran = await shell.run(argv, root=True, timeout_s=APT_S, on_line=log)
+    except CommandFailed as error:
+        message = str(error.data.get("message", ""))
+        words = f"apt-get {verb}: {message}"
+        if "nable to locate" in message or "has no installation candidate" in message:
+            raise PackagesUnavailable(host=shell.host.name, packages=short(message)) from error
+        raise PackagesNotInstalled(host=shell.host.name, message=short(words)) from error
+    return ran.stdout
+
+
+async def remove(shell: Shell, names: Sequence[str], *, log: OnText) -> list[str]:
+    """Purge what haechi installed; what somebody else needs by now stays: returns those."""
+    if not names:
+        return []
+    there = await _installed(shell, names)
+    folders = [folder for name in names for folder in LEFT_BY.get(name, ())]
+    if there:
+        argv = ["env", *_ENVIRONMENT, "dpkg", "--purge", *there]
+        ran = await shell.run(argv, root=True, timeout_s=APT_S, check=False)
+        if ran.status:
+            for name in reversed(there):
+                one = ["env", *_ENVIRONMENT, "dpkg", "--purge", name]
+                await shell.run(one, root=True, timeout_s=APT_S, check=False)
+            there = await _installed(shell, there)
+            if there:
+                log(f"these packages stay, others need them: {' '.join(there)}")
+                return there
+    if folders:
+        await shell.run(["rm", "-rf", *folders], root=True)
+    return []
+
+
+async def _installed(shell: Shell, names: Sequence[str]) -> list[str]:
+    argv = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names]
+    ran = await shell.run(argv, root=True, check=False)
+    rows = [line.split() for line in ran.stdout.splitlines()]
+    return [row[0] for row in rows if len(row) == 2 and row[1] != "not-installed"]
