@@ -142,6 +142,8 @@ def test_what_is_not_there_is_exit_code_3(cli, words):
         ("camera", "edit"): ["--description=x"],
         ("group", "edit"): ["--description=x"],
         ("package", "edit"): ["--author=x"],
+        ("cluster", "plan"): ["--control-plane", NOTHING],
+        ("cluster", "form"): ["--control-plane", NOTHING],
     }.get(words, [])
     code, _, error = cli(*words, *given, *more, stdin=stdin)
     assert code == 3, (code, error)
