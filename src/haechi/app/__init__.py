@@ -1,8 +1,8 @@
 """The only place that wires adapters into domains and mounts web and interop.
 
 A storey each, every one standing on the one before: `base` (stores and the lowest domains),
-`building`, `deploying`, `scheduling`, `automating`, `observing`, `old_interface`, `server` (API,
-listeners, start and end). `running` makes and runs it.
+`building`, `hosting`, `clustering`, `upkeeping`, `deploying`, `scheduling`, `automating`,
+`observing`, `old_interface`, `server` (API, listeners, start and end). `running` makes and runs it.
 """
 
 from haechi.app.running import create, describe_api, run

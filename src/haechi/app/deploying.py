@@ -4,13 +4,17 @@ from typing import Final
 
 from haechi.adapters.engine_agent import AgentEngine
 from haechi.adapters.engine_docker_ssh import DockerSshEngine
-from haechi.adapters.engine_router import EngineRouter
-from haechi.app.clustering import Clustering
+from haechi.adapters.engine_kube import KubeEngine
+from haechi.adapters.kube_nodes import Seat
+from haechi.app.upkeeping import Upkeeping
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.secrets import Keyring
+from haechi.domains.clusters.model import MemberState
 from haechi.domains.deployments.assignments import Assignments
 from haechi.domains.deployments.context import Context
+from haechi.domains.deployments.engines import Engines
+from haechi.domains.deployments.moving import Moving
 from haechi.domains.deployments.neighbours import (
     BuiltImages,
     InventoryPlaces,
@@ -28,7 +32,7 @@ ENGINE_LABEL: Final = "engine"
 """Of a device: `docker-ssh` reaches its Docker over SSH instead of through an agent."""
 
 
-class Deploying(Clustering):
+class Deploying(Upkeeping):
     def __init__(
         self, loaded: Loaded, *, clock: Clock, db: Database, keyring: Keyring, server_id: str
     ) -> None:
@@ -58,14 +62,22 @@ class Deploying(Clustering):
             ca_pem=lambda: self.ca.pem if self._https else "",
             usage_url=self._usage_url,
         )
-        engines: list[Engine] = [AgentEngine(self.agents), self.docker_hosts]
+        engines: list[Engine] = [
+            AgentEngine(self.agents),
+            self.docker_hosts,
+            KubeEngine(self.kubes, self._seat),
+        ]
         self.deployments = Deployments(
             context=Context(
                 db=self.db,
                 bus=self.bus,
                 clock=self.clock,
                 keyring=keyring,
-                engine=EngineRouter(self._engine_of, {one.name: one for one in engines}),
+                engine=Engines(
+                    engines,
+                    choosers=[self._clustered, self._labelled],
+                    engine_of=self._engine_of_deployment,
+                ),
                 versions=PackageVersions(self.packages),
                 images=images,
                 places=self.places,
@@ -78,6 +90,13 @@ class Deploying(Clustering):
             operations=self.operations,
             audit=self.audit,
         )
+        self.upkeep.moves_work_by(
+            Moving(
+                context=self.deployments.context,
+                deployments=self.deployments,
+                operations=self.operations,
+            )
+        )
         register_checks(
             self.deployments,
             packages=self.packages,
@@ -89,11 +108,26 @@ class Deploying(Clustering):
         self.inventory.on_delete("device", self.registry.delete_device)
         self.agents.on_revoked(self.registry.revoke_pull)
 
-    async def _engine_of(self, device_id: str) -> str:
-        """The agent's Docker, unless the device's label asks for its Docker over SSH."""
+    async def _seat(self, device_id: str) -> Seat | None:
+        """Where a device is a node that is in order, or on its way out."""
+        member = await self.clusters.book.of_device(device_id)
+        if member is None or member.state not in {MemberState.READY, MemberState.LEAVING}:
+            return None
+        place = await self.places.device(device_id)
+        access = await self.clusters.context.access(member.cluster_id)
+        return Seat(member.cluster_id, device_id, member.node_name, place.name, access)
+
+    async def _clustered(self, device_id: str) -> str | None:
+        return None if await self._seat(device_id) is None else KubeEngine.name
+
+    async def _labelled(self, device_id: str) -> str | None:
+        """The device's label may ask for its Docker over SSH, instead of through an agent."""
         device = await self.inventory.devices.get(device_id)
         asked = device.labels.get(ENGINE_LABEL, "")
-        return DockerSshEngine.name if asked == DockerSshEngine.name else AgentEngine.name
+        return DockerSshEngine.name if asked == DockerSshEngine.name else None
+
+    async def _engine_of_deployment(self, deployment_id: str) -> str | None:
+        return await self.deployments.book.engine_of(deployment_id)
 
     def _usage_url(self) -> str:
         """Where programs of the old days that have no agent report usage: the first old listener

@@ -18,6 +18,7 @@ from haechi.domains.audit import api as audit_api
 from haechi.domains.auth import api as auth_api
 from haechi.domains.builds import api as builds_api
 from haechi.domains.clusters import api as clusters_api
+from haechi.domains.clusters import upkeep_api
 from haechi.domains.clusters.agent import api as host_agents_api
 from haechi.domains.deployments import api as deployments_api
 from haechi.domains.inventory import api as inventory_api
@@ -91,6 +92,7 @@ class Haechi(OldInterface):
                 agents_api.router(self.agents),
                 host_agents_api.router(self.host_agents),
                 clusters_api.router(self.clusters),
+                upkeep_api.router(self.upkeep),
                 builds_api.router(self.builds, self.registry, self.packages),
                 deployments_api.router(self.deployments, self.places),
                 schedules_api.router(self.schedules),
@@ -163,6 +165,7 @@ class Haechi(OldInterface):
         await self.builds.start()
         await self.agents.start()
         await self.clusters.start()
+        await self.upkeep.start()
         await self.deployments.start()
         self.results.start()
         self.metrics.start()
@@ -177,6 +180,8 @@ class Haechi(OldInterface):
         await self.tasks.close()
         await self.interop.close()
         await self.schedules.close()
+        await self.upkeep.close()
+        await self.probe.close()
         await self.operations.close()
         await self.deployments.close()
         await self.docker_hosts.close()
