@@ -48,9 +48,18 @@ class DockerAgentImages:
         given = self._archive()
         async with self._making:
             if given is not None:
-                path = Path(str(given).replace("{arch}", platform.rpartition("/")[2]))
-                return await asyncio.to_thread(_read, path, platform)
+                return await asyncio.to_thread(_read, _path_of(given, platform), platform)
             return await self._from_docker(platform)
+
+    async def known(self, platform: str) -> bool:
+        given = self._archive()
+        if given is not None:
+            return await asyncio.to_thread(_path_of(given, platform).is_file)
+        try:
+            found = await self._docker.image(self._image())
+        except AppError:
+            return False
+        return platform_of(found).startswith(platform)
 
     async def _from_docker(self, platform: str) -> AgentImage:
         name = self._image()
@@ -80,6 +89,10 @@ class DockerAgentImages:
             await asyncio.to_thread(_keep, temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _path_of(given: Path, platform: str) -> Path:
+    return Path(str(given).replace("{arch}", platform.rpartition("/")[2]))
 
 
 def _keep(temporary: Path, path: Path) -> None:

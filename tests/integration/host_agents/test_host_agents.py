@@ -34,6 +34,7 @@ class FakeAgents:
     def __init__(self) -> None:
         self.server = "192.0.2.1:8421"
         self.connected: set[str] = set()
+        self.has_pod = lambda _device_id: False
         self.revoked: list[str] = []
 
     async def invite_device(self, device_id, by):
@@ -51,17 +52,20 @@ class FakeAgents:
         self.connected.discard(device_id)
 
     def is_connected(self, device_id):
-        return device_id in self.connected
+        return device_id in self.connected or self.has_pod(device_id)
 
     async def wait_connected(self, device_id, timeout_s):
         await asyncio.sleep(min(timeout_s, 0.01))
-        return device_id in self.connected
+        return self.is_connected(device_id)
 
 
 class FakeImages:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.version = 1
+
+    async def known(self, platform):
+        return platform == "linux/amd64"
 
     async def image(self, platform):
         if platform != "linux/amd64":
@@ -96,6 +100,7 @@ class World:
         self.db = Database(self.folder / "control.db")
         await self.db.create_all()
         self.images = FakeImages(self.folder)
+        self.agents.has_pod = lambda one: MANIFEST in self.hosts.hosts[one].files
         bus = Bus(lambda: to_ms(clock.now()))
         self.operations = Operations(self.db, bus, clock, self.folder / "operations")
         self.service = HostAgents(
@@ -283,6 +288,8 @@ async def test_a_node_gets_a_static_pod(world):
     await member_of(world, "dev-a")
     lines: list[str] = []
     await world.service.joined("clu-a", "dev-a", log=lines.append)
+    operation = await world.operations.active_on("dev-a")
+    assert (await world.ended(operation)).state == "succeeded"
     pod = json.loads(host.text(MANIFEST))
     (container,) = pod["spec"]["containers"]
     assert container["image"] == "haechi.internal/agent:1"
@@ -304,4 +311,5 @@ async def test_a_node_joins_without_an_agent_too(world):
     lines: list[str] = []
     await world.service.joined("clu-a", "dev-a", log=lines.append)
     assert any("no agent on this node" in line for line in lines)
+    assert await world.operations.active_on("dev-a") is None
     assert MANIFEST not in host.files

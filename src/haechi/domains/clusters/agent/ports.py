@@ -24,6 +24,9 @@ class AgentImages(Protocol):
     async def image(self, platform: str) -> AgentImage:
         """For an OCI platform; raises NoAgentImage."""
 
+    async def known(self, platform: str) -> bool:
+        """Whether there is one; quick."""
+
 
 class Device(Protocol):
     @property

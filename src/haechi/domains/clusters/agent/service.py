@@ -1,6 +1,6 @@
 """Agents on hosts as others use them: install, update, remove; and as a hook of clusters."""
 
-from typing import Any
+from typing import Any, Final
 
 from haechi.core.access import SYSTEM, Principal
 from haechi.core.clock import Clock
@@ -15,7 +15,7 @@ from haechi.core.operations import (
     Temporary,
 )
 from haechi.domains.clusters import store
-from haechi.domains.clusters.agent.errors import AgentNotSeen, AgentRolledBack, NoAgentImage
+from haechi.domains.clusters.agent.errors import AgentNotSeen, AgentRolledBack
 from haechi.domains.clusters.agent.ports import AgentImages, Agents, Devices
 from haechi.domains.clusters.agent.steps import Log, Pace, Steps
 from haechi.domains.clusters.host.errors import HostAway
@@ -24,7 +24,8 @@ from haechi.domains.clusters.model import MemberState
 from haechi.domains.clusters.ports import AuditTrail
 from haechi.errors import AppError, Text
 
-RETRY_S = 3.0
+RETRY_S: Final = 3.0
+OURS: Final = frozenset({"install_agent", "update_agent", "remove_agent"})
 
 
 class HostAgents:
@@ -44,6 +45,7 @@ class HostAgents:
         self._db = db
         self._agents = agents
         self._devices = devices
+        self._images = images
         self._operations = operations
         self._audit = audit
         self._steps = Steps(
@@ -89,21 +91,27 @@ class HostAgents:
     name = "agent"
 
     async def joined(self, cluster_id: str, device_id: str, *, log: Log) -> None:
-        """A node works without an agent: what goes wrong here is said, and the node joins."""
+        """Begins an operation of its own: a node is one without an agent too, and forming neither
+        waits for it nor fails with it. Where it cannot work anyway, that is only said."""
         del cluster_id
         ctx: dict[str, Any] = {"device_id": device_id}
         try:
             await self._steps.look(ctx, log)
-            await self._steps.deliver(ctx, log, lambda _ratio, _text: None)
-            await self._steps.invite(ctx, log)
-            await self._steps.start(ctx, log, reference=ctx["reference"])
-        except NoAgentImage as error:
-            log(f"-- no agent on this node: {error}")
+            if not await self._images.known(ctx["platform"]):
+                log(f"-- no agent on this node: there is no image of it for {ctx['platform']}")
+                return
+            operation = await self._begin("install_agent", device_id, SYSTEM)
         except AppError as error:
             log(f"-- no agent on this node yet: {error}; `haechi device install-agent` tries again")
+        else:
+            log(f"its agent is brought by operation {operation.id}")
 
     async def leaving(self, cluster_id: str, device_id: str, *, log: Log) -> None:
         del cluster_id
+        active = await self._operations.active_on(device_id)
+        if active is not None and active.kind in OURS:
+            await self._operations.cancel(active.id)
+            await self._operations.wait(active.id)
         ctx: dict[str, Any] = {"device_id": device_id}
         await self._steps.look(ctx, log)
         if ctx["before"]:
