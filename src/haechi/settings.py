@@ -202,6 +202,9 @@ class InteropSettings(_Section):
     """Folder where zips may be laid for the next upload call; empty: `inbox` in the data folder."""
     rate_per_s: Annotated[float, Field(gt=0)] = 200
     """Calls a second that one address may make on the extra listeners."""
+    form_options: dict[str, Any] = {}
+    """Options of clusters that old programs form, as POST /clusters takes them: `pod_cidr`,
+    `accept` (warnings by name), `clean_leftovers`, `profile`…"""
 
     @field_validator("allow")
     @classmethod

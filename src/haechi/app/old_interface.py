@@ -1,15 +1,21 @@
 """The historic interface and the policies that it calls, over the services beneath."""
 
+from typing import Any
+
+from pydantic import ValidationError
+
 from haechi.app.observing import Observing
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.secrets import Keyring
 from haechi.domains.auth.model import Peer
+from haechi.domains.clusters.model import FormOptions
+from haechi.domains.clusters.shapes import FormOptionsIn
 from haechi.domains.collaboration import SwitchByVersion, SwitchByWeather
 from haechi.domains.collaboration.neighbours import DeploymentsDeployer, PackagedAis
-from haechi.interop import RecordedClusters, Vms, create_interop
+from haechi.interop import FormedClusters, RecordedClusters, Vms, create_interop
 from haechi.interop import Services as InteropServices
-from haechi.settings import Loaded
+from haechi.settings import BadSettings, Loaded
 
 
 class OldInterface(Observing):
@@ -48,11 +54,26 @@ class OldInterface(Observing):
             ),
             weather=self.weather,
             versions=SwitchByVersion(db=self.db, clock=self.clock, ais=ais, deployer=deployer),
-            clusters=RecordedClusters(
-                db=self.db, clock=self.clock, inventory=self.inventory, audit=self.audit
+            clusters=FormedClusters(
+                db=self.db,
+                clusters=self.clusters,
+                operations=self.operations,
+                recorded=RecordedClusters(
+                    db=self.db, clock=self.clock, inventory=self.inventory, audit=self.audit
+                ),
+                options=_form_options(s.interop.form_options),
             ),
             vms=Vms(s.interop.vms_url) if s.interop.vms_url else None,
             settings=lambda: s.interop,
             inbox=s.interop.inbox or s.server.data_dir / "inbox",
         )
         self.interop = create_interop(services)
+
+
+def _form_options(given: dict[str, Any]) -> FormOptions:
+    """Raises BadSettings."""
+    try:
+        return FormOptionsIn.model_validate(given).options()
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise BadSettings(reason=f"interop.form_options: {where}") from error

@@ -7,7 +7,16 @@ else in haechi knows this package.
 
 from haechi.interop.clusters import Clusters, RecordedClusters
 from haechi.interop.create import Interop, create_interop
+from haechi.interop.forming import FormedClusters
 from haechi.interop.services import Services
 from haechi.interop.vms import Vms
 
-__all__ = ["Clusters", "Interop", "RecordedClusters", "Services", "Vms", "create_interop"]
+__all__ = [
+    "Clusters",
+    "FormedClusters",
+    "Interop",
+    "RecordedClusters",
+    "Services",
+    "Vms",
+    "create_interop",
+]

@@ -36,3 +36,9 @@ async def point_alias(tx: AsyncSession, kind: str, alias: str, subject: str) -> 
 
 async def drop_aliases(tx: AsyncSession, kind: str, subject: str) -> None:
     await tx.execute(sa.delete(AliasRow).where(AliasRow.kind == kind, AliasRow.id == subject))
+
+
+async def move_aliases(tx: AsyncSession, kind: str, subject: str, other: str) -> None:
+    await tx.execute(
+        sa.update(AliasRow).where(AliasRow.kind == kind, AliasRow.id == subject).values(id=other)
+    )
