@@ -69,7 +69,11 @@ class Calls:
         )
         timeout = httpx2.Timeout(CALL_S, connect=CONNECT_S)
         self._client = GenericAsyncClient(
-            ConnectionParams(timeout=timeout, trust_env=False, transport=self._transport),
+            ConnectionParams(
+                timeout=timeout,
+                trust_env=False,
+                transport=self._transport,  # type: ignore[arg-type]
+            ),
             config,
             field_manager=MANAGER,
         )

@@ -54,6 +54,14 @@ class Book:
         async with self._db.read() as tx:
             return self._with_observed(await store.deployment(tx, deployment_id))
 
+    async def engine_of(self, deployment_id: str) -> str | None:
+        """The engine that it was given to; None where there is no such deployment."""
+        try:
+            async with self._db.read() as tx:
+                return (await store.deployment(tx, deployment_id)).engine
+        except DeploymentNotFound:
+            return None
+
     async def find(
         self,
         *,

@@ -76,6 +76,9 @@ class Engines:
     ) -> PulledImage:
         return await (await self._now(device_id)).pull(device_id, image, access, progress)
 
+    async def remove_image(self, device_id: str, image: str) -> bool:
+        return await (await self._now(device_id)).remove_image(device_id, image)
+
     async def start(
         self,
         device_id: str,
