@@ -111,7 +111,7 @@ async def test_cancelled_it_leaves_nothing_half_made(tmp_path, target):
 
 
 async def test_what_a_killed_run_left_is_removed(tmp_path, target):
-    leftover = tmp_path / "cache" / "bundle-pieces" / ".making-killed"
+    leftover = tmp_path / "cache" / "bundle-pieces" / "arm64" / ".making-killed"
     leftover.mkdir(parents=True)
     (leftover / "half").write_text("x")
     await maker(tmp_path / "cache").create(RECIPE, PLATFORM, target)

@@ -30,9 +30,9 @@ def test_what_lies_there(shelf):
     states = {one.folder.name: one.fault and one.fault.code for one in shelf.all()}
     assert states == {
         "empty": "bundle.not_found",
-        "v1.36.10-linux-amd64": "bundle.version_unknown",
+        "v1.36.10-linux-amd64": None,
         "v1.36.3-linux-amd64": "bundle.part_missing",
-        "v1.9.1-linux-amd64": "bundle.version_unknown",
+        "v1.9.1-linux-amd64": None,
     }
 
 
@@ -62,8 +62,10 @@ def test_ten_comes_after_nine():
 async def test_the_release_for_a_cluster(shelf):
     releases = ShelfReleases(shelf)
     options = FormOptions(kubernetes_version="1.36")
-    assert await releases.resolve(options, ["linux/amd64"]) == "1.36.3"
-    assert await releases.resolve(FormOptions(), []) == "1.36.3"
+    assert await releases.resolve(options, ["linux/amd64"]) == "1.36.10"
+    assert await releases.resolve(FormOptions(), []) == "1.36.10"
+    exact = FormOptions(kubernetes_version="1.36.3")
+    assert await releases.resolve(exact, ["linux/amd64"]) == "1.36.3"
     with pytest.raises(NoBundle) as refused:
         await releases.resolve(options, ["linux/amd64", "linux/arm64"])
     assert "linux/arm64" in refused.value.problem("en")["detail"]

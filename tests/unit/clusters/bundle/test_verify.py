@@ -209,8 +209,16 @@ def test_a_package_whose_dependency_is_missing(bundle):
 def test_a_package_that_aptitude_would_not_find(bundle):
     path = bundle.folder / "host" / debs.INDEX_NAME
     path.write_text(path.read_text().replace("./socat_1.0_amd64.deb", "./other.deb"))
-    assert found(relist(bundle)) == {("bundle.package_wrong", "host/socat_1.0_amd64.deb")}
+    assert found(relist(bundle)) == {
+        ("bundle.package_wrong", "host/socat_1.0_amd64.deb"),
+        ("bundle.package_wrong", "host/Release"),
+    }
 
 
-def test_a_bundle_of_a_version_that_this_haechi_does_not_know(bundle):
-    assert found(relist(bundle, kubernetes="1.99.0")) == {("bundle.version_unknown", None)}
+def test_a_bundle_of_a_version_that_this_haechi_does_not_list(bundle):
+    """It serves the clusters that were formed from it, after an update of haechi too."""
+    for version in ("1.36.99", "1.99.0"):
+        other = relist(bundle, kubernetes=version)
+        assert found(other) == set()
+        images = tuple(image for image in bundle.images if "pause" not in image.reference)
+        assert {code for code, _ in found(relist(other, images=images))} == {"bundle.part_absent"}

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ from haechi.domains.clusters.bundle.model import (
 )
 from haechi.domains.clusters.bundle.ports import Compiler, Distribution, Progress
 from haechi.domains.clusters.bundle.recipe import (
+    REVISION,
     SOURCES,
     Build,
     Recipe,
@@ -70,7 +72,7 @@ class Maker:
                 return there
         _check_place(target)
         await self._check_tools(recipe)
-        async with _only_one(self.cache, self.progress):
+        async with _only_one(self.cache, arch, self.progress):
             _check_space(target, self.cache)
             return await _Making(self, recipe, platform, arch, target).run()
 
@@ -109,7 +111,7 @@ class _Making:
         self._target = target
         self._count = len(recipe.builds) + 4
         self._number = 0
-        self._pieces = maker.cache / "bundle-pieces"
+        self._pieces = maker.cache / "bundle-pieces" / arch
 
     async def run(self) -> Bundle:
         builds = {build.name: await self._build(build) for build in self._recipe.builds}
@@ -129,7 +131,7 @@ class _Making:
 
     async def _build(self, build: Build) -> Path:
         self._step(build.name)
-        folder = self._pieces / f"{build.name}-{self._arch}-{build.digest()[:16]}"
+        folder = self._pieces / f"{build.name}-{build.digest()[:16]}"
         if not folder.is_dir():
             with _filling(folder) as scratch:
                 await self._maker.compiler.build(
@@ -155,6 +157,9 @@ class _Making:
                 except debs.DebFault as fault:
                     raise e.PackageWrong(path=str(folder), reason=str(fault)) from fault
                 (scratch / debs.INDEX_NAME).write_text(index)
+                made_at = datetime.fromisoformat(self._recipe.built_at)
+                said = debs.release(index, self._arch, made_at)
+                (scratch / debs.RELEASE_NAME).write_text(said)
         return folder
 
     async def _root(self) -> archive.Layer:
@@ -182,8 +187,8 @@ class _Making:
         """Keyed by what was asked for, not by what the mirror had: `again` asks anew."""
         suite = self._recipe.host.suite
         extras = "".join(f"{path}{extra}" for path, extra in sorted(root_extras().items()))
-        digest = licences.digest_of(kind, suite, *names, extras)[:16]
-        folder = self._pieces / f"debian-{kind}-{self._arch}-{digest}"
+        digest = licences.digest_of(kind, suite, str(REVISION), *names, extras)[:16]
+        folder = self._pieces / f"debian-{kind}-{digest}"
         if self._maker.again:
             shutil.rmtree(folder, ignore_errors=True)
         return folder
@@ -197,7 +202,7 @@ class _Making:
             for name in image.programs().values()
         ]
         digest = licences.digest_of(root.digest, self._recipe.built_at, *said)[:16]
-        folder = self._pieces / f"images-{self._arch}-{digest}"
+        folder = self._pieces / f"images-{digest}"
         if folder.is_dir():
             return folder
         roles: tuple[Role, ...] = ("worker", "control-plane")
@@ -266,7 +271,8 @@ class _Making:
             put(programs[name], path, kind, role, 0o755)
         put(images / "worker.tar", "images/worker.tar", "images", "worker")
         put(images / "control-plane.tar", "images/control-plane.tar", "images", "control-plane")
-        put(packages / debs.INDEX_NAME, f"host/{debs.INDEX_NAME}", "index", "worker")
+        for name in (debs.INDEX_NAME, debs.RELEASE_NAME):
+            put(packages / name, f"host/{name}", "index", "worker")
         for deb in sorted(packages.glob("*.deb")):
             put(deb, f"host/{deb.name}", "package", "worker")
         for name, text in licences.texts(self._recipe, builds).items():
@@ -337,9 +343,9 @@ def _check_space(target: Path, cache: Path) -> None:
 
 
 @asynccontextmanager
-async def _only_one(cache: Path, progress: Progress) -> AsyncIterator[None]:
-    """One making per cache; a second one waits for the first. The lock dies with its process."""
-    pieces = cache / "bundle-pieces"
+async def _only_one(cache: Path, arch: str, progress: Progress) -> AsyncIterator[None]:
+    """One making per cache and machine; a second one waits. The lock dies with its process."""
+    pieces = cache / "bundle-pieces" / arch
     pieces.mkdir(parents=True, exist_ok=True)
     with (pieces / ".lock").open("w") as handle:
         told = False

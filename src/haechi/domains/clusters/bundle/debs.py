@@ -11,10 +11,12 @@ import re
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 INDEX_NAME: Final = "Packages"
+RELEASE_NAME: Final = "Release"
 _MAGIC: Final = b"!<arch>\n"
 _MAX_CONTROL: Final = 4 * 1024 * 1024
 
@@ -126,6 +128,18 @@ def index(folder: Path) -> str:
             f"{deb.control}Filename: ./{path.name}\nSize: {path.stat().st_size}\nSHA256: {digest}\n"
         )
     return "\n".join(stanzas)
+
+
+def release(packages: str, arch: str, at: datetime) -> str:
+    """The content of `Release` beside an index: apt checks the index against it, and without one
+    tries every packing of the index first and calls each an error.
+    """
+    content = packages.encode()
+    return (
+        "Origin: haechi\nLabel: haechi\nSuite: bundle\nCodename: bundle\n"
+        f"Date: {at:%a, %d %b %Y %H:%M:%S} UTC\nArchitectures: {arch}\n"
+        f"SHA256:\n {hashlib.sha256(content).hexdigest()} {len(content)} {INDEX_NAME}\n"
+    )
 
 
 def unmet(debs: Iterable[Deb]) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@
     bin/             programs for /usr/local/bin: containerd, kubelet, kubeadm, kubectl …
     cni/             plugins for /opt/cni/bin
     images/          one archive a role (OCI layout and `docker load` in one), layers gzipped
-    host/            Debian packages of a bare host and `Packages`, apt's index of them
+    host/            Debian packages of a bare host, and apt's index of them (Packages, Release)
     licences/        of everything above
 
 A control plane needs what a worker needs and its own files beside, so that a worker never takes

@@ -17,7 +17,7 @@ from typing import Any, Final
 from haechi.domains.clusters.bundle.errors import BundlePlatformUnknown, BundleVersionUnknown
 from haechi.domains.clusters.bundle.model import PLATFORMS, HostSystem, Role, repository
 
-REVISION: Final = 1
+REVISION: Final = 2
 """Rises when the same versions give another content, because this code changed."""
 
 _HERE: Final = resources.files("haechi.domains.clusters.bundle")

@@ -8,7 +8,7 @@ architecture and what it rests on. With `quick` only names and sizes: a fraction
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -81,24 +81,36 @@ def _unlisted(bundle: Bundle) -> Iterator[AppError]:
 
 
 def _absent(bundle: Bundle) -> Iterator[AppError]:
-    """What a node of that Kubernetes cannot do without, by the list of its version."""
-    try:
-        recipe = recipes.load(bundle.kubernetes)
-    except e.BundleVersionUnknown as error:
-        yield error
-        return
+    """What a node cannot do without. A bundle whose exact version this haechi no longer, or not
+    yet, lists serves the clusters of that version: then programs and images count by their names.
+    """
+    recipe = _nearest(bundle.kubernetes)
     for path, _ in recipe.program_paths().values():
         if path not in bundle.by_path:
             yield e.PartAbsent(path=path)
+    exact = recipe.kubernetes == bundle.kubernetes
     listed = {image.reference for image in bundle.images}
+    names = {recipes.image_name(reference) for reference in listed}
     for reference in recipe.references:
-        if reference not in listed:
+        there = reference in listed if exact else recipes.image_name(reference) in names
+        if not there:
             yield e.PartAbsent(path=reference)
     for image in bundle.images:
         if image.archive not in bundle.by_path:
             yield e.PartAbsent(path=image.archive)
-    if f"host/{debs.INDEX_NAME}" not in bundle.by_path:
-        yield e.PartAbsent(path=f"host/{debs.INDEX_NAME}")
+    for name in (debs.INDEX_NAME, debs.RELEASE_NAME):
+        if f"host/{name}" not in bundle.by_path:
+            yield e.PartAbsent(path=f"host/{name}")
+
+
+def _nearest(kubernetes: str) -> recipes.Recipe:
+    """The recipe of that version, else of its minor version, else the newest."""
+    for wanted in (kubernetes, kubernetes.rpartition(".")[0]):
+        try:
+            return recipes.load(wanted)
+        except e.BundleVersionUnknown:
+            continue
+    return recipes.load()
 
 
 def _content(bundle: Bundle, part: Part) -> Iterator[AppError]:
@@ -167,9 +179,18 @@ def _packages(bundle: Bundle, parts: list[Part]) -> Iterator[AppError]:
             yield e.PartAbsent(path=f"host/{name}")
     for name, needs in debs.unmet(found.values()).items():
         yield e.PackageWrong(path=names[name], reason=f"needs {', '.join(needs)}")
-    index = bundle.folder / "host" / debs.INDEX_NAME
-    if index.is_file():
-        said = index.read_text("utf-8", "replace")
-        for path, deb in found.items():
-            if f"\nFilename: ./{deb.file}\n" not in said:
-                yield e.PackageWrong(path=path, reason=f"not in {debs.INDEX_NAME}")
+    yield from _index(bundle.folder / "host", found)
+
+
+def _index(host: Path, found: Mapping[str, debs.Deb]) -> Iterator[AppError]:
+    """What apt will see: every package, under a `Release` that says the same."""
+    index, release = host / debs.INDEX_NAME, host / debs.RELEASE_NAME
+    if not (index.is_file() and release.is_file()):
+        return
+    said = index.read_text("utf-8", "replace")
+    for path, deb in found.items():
+        if f"\nFilename: ./{deb.file}\n" not in said:
+            yield e.PackageWrong(path=path, reason=f"not in {debs.INDEX_NAME}")
+    if f" {sha256_of(index)} " not in release.read_text("utf-8", "replace"):
+        path = f"host/{debs.RELEASE_NAME}"
+        yield e.PackageWrong(path=path, reason=f"not of this {debs.INDEX_NAME}")
