@@ -36,6 +36,10 @@ class Ledger(msgspec.Struct, kw_only=True):
     masked: list[str] = []
     runtime: bool = False
     """containerd's data under /var/lib/containerd is ours: there was none."""
+    drop_in: str = ""
+    """containerd settings as they were written: what `registry_trust` holds it to."""
+    names: list[str] = []
+    """Host names that we lead somewhere in /etc/hosts."""
     nft_tables: list[str] = []
     """That were there before (`ip nat`): never removed."""
     services: list[str] = []

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from haechi.domains.clusters.bundle.model import Bundle
+from haechi.domains.clusters.bundle.model import Bundle, Part
 from haechi.domains.clusters.host import ledger as ledgers
 from haechi.domains.clusters.host.errors import (
     CommandFailed,
@@ -79,16 +79,10 @@ async def install_from_bundle(
     if not missing:
         return
     log(f"installing packages: {' '.join(missing)}")
-    index = next(part for part in bundle.parts if part.kind == "index")
     source = f"deb [trusted=yes] file:{SHELF} ./\n"
     await put(shell, Item.text(f"{SHELF}/sources.list", source), lambda _: None)
-    await put(
-        shell,
-        Item(
-            f"{SHELF}/Packages", 0o644, b"", bundle.path_of(index), index.sha256, index.size_bytes
-        ),
-        on_bytes,
-    )
+    for listed in bundle.files_for("worker", "index"):
+        await put(shell, _on_shelf(bundle, listed), on_bytes)
     await shell.run(
         ["mkdir", "-p", f"{SHELF}/lists/partial", f"{SHELF}/cache/archives/partial"], root=True
     )
@@ -99,12 +93,14 @@ async def install_from_bundle(
         part = by_name.get(name)
         if part is None:
             raise PackagesUnavailable(host=shell.host.name, packages=name)
-        item = Item(
-            f"{SHELF}/{name}", 0o644, b"", bundle.path_of(part), part.sha256, part.size_bytes
-        )
-        await put(shell, item, on_bytes)
+        await put(shell, _on_shelf(bundle, part), on_bytes)
     await _install(shell, ledger, state, missing, shelf=True, log=log)
     await shell.run(["rm", "-rf", SHELF], root=True)
+
+
+def _on_shelf(bundle: Bundle, part: Part) -> Item:
+    source = bundle.path_of(part)
+    return Item(f"{SHELF}/{part.name}", 0o644, b"", source, part.sha256, part.size_bytes)
 
 
 async def install_from_distribution(

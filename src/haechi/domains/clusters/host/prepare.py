@@ -81,6 +81,7 @@ async def prepare(
         shell, ledger, state, bundle, log=log, on_bytes=lambda _: None
     )
     await settle_kernel(shell, ledger, log)
+    ledger.note(drop_in=_text_of(items, runtime.CONTAINERD_DROP_IN))
     written = await place(shell, ledger, state, items, on_bytes=bar.moved)
     log(f"{len(written)} files written, {len(items) - len(written)} were there")
     await start(shell, ledger, state, written, log)
@@ -89,8 +90,7 @@ async def prepare(
         archives = _archives_missing(wanted, await look(shell, []))
     for part in archives:
         await _import(shell, bundle, part, bar, log)
-    if ledger.bundle != bundle.digest:
-        ledger.bundle = bundle.digest
+    if ledger.note(bundle=bundle.digest):
         await ledgers.save(shell, ledger)
     log(f"prepared as {role} from {bundle.name}")
     progress(1.0)
@@ -118,6 +118,10 @@ def _items(wanted: Preparation) -> list[Item]:
         runtime.MODULES_FILE: runtime.modules_text(),
     }
     return items + [Item.text(path, text) for path, text in texts.items()]
+
+
+def _text_of(items: Sequence[Item], path: str) -> str:
+    return next(item.content.decode() for item in items if item.path == path)
 
 
 def _item(bundle: Bundle, part: Part, path: str, mode: int) -> Item:
