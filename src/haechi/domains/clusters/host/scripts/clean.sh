@@ -39,6 +39,11 @@ mounts | while read -r at; do quietly umount -l "$at"; done
 
 # --- the pods' network
 for namespace in /run/netns/cni-*; do [ -e "$namespace" ] && quietly ip netns delete "${namespace##*/}"; done
+# The folder is a mount of its own once a namespace was in it; others' namespaces keep it.
+if [ -d /run/netns ] && [ -z "$(ls -A /run/netns)" ]; then
+  quietly umount /run/netns
+  quietly rmdir /run/netns
+fi
 for name in cni0 flannel.1 flannel-v6.1 kube-ipvs0; do
   [ -e "/sys/class/net/$name" ] && quietly ip link delete "$name"
 done
