@@ -128,7 +128,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
                 yield ipaddress.IPv4Network(network, strict=False)
 
     def as_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = msgspec.to_builtins(self)
+        found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return found
 
     @classmethod
