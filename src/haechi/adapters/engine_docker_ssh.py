@@ -31,6 +31,7 @@ from haechi.adapters.docker_ssh_trust import is_loopback_url, wire_host
 from haechi.adapters.docker_states import PullLayers, as_command_error, log_line, seen
 from haechi.core.secrets import Secret
 from haechi.domains.clusters.host.ports import Hosts
+from haechi.domains.deployments.model import WITHOUT_AGENT
 from haechi.errors import AppError
 from haechi.protocol.assignments import Assignment
 from haechi.protocol.commands import (
@@ -56,7 +57,7 @@ class DockerSshEngine:
     """`server_url` is where containers post; `ca_pem` is what they must trust there ("" without
     TLS); `usage_url` is where the old programs' usage goes ("" where nobody listens)."""
 
-    name = "docker-ssh"
+    name = WITHOUT_AGENT
 
     def __init__(
         self,

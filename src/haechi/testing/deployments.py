@@ -111,13 +111,22 @@ class FakePlaces:
 class FakeTokens:
     def __init__(self) -> None:
         self.issued: list[str] = []
+        self.direct: set[str] = set()
         self.revoked: list[str] = []
 
     async def issue_deployment_token(
-        self, tx: AsyncSession, *, deployment_id: str, device_id: str, facts: dict[str, str]
+        self,
+        tx: AsyncSession,
+        *,
+        deployment_id: str,
+        device_id: str,
+        facts: dict[str, str],
+        direct: bool = False,
     ) -> tuple[Secret, str]:
         del tx, device_id, facts
         self.issued.append(deployment_id)
+        if direct:
+            self.direct.add(deployment_id)
         secret = Secret(f"token-{deployment_id}-{len(self.issued)}")
         return secret, token_digest(secret.reveal())
 

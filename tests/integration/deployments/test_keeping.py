@@ -132,3 +132,13 @@ async def test_the_word_of_the_nodes_agent_counts(ssh):
     ssh.devices.report("dev-a", ObservedState(revision=99))
     await eventually(lambda: not ssh.deployments.is_comparing)
     assert (await ssh.deployments.book.get(deployment_id)).state == "running"
+
+
+async def test_only_tokens_that_no_agent_carries_are_good_from_anywhere(ssh):
+    await ssh.deploy("1")
+    (alone,) = await ssh.running()
+    ssh.engine.name = "kubernetes"
+    await ssh.deploy("1", "dev-b")
+    (pod,) = await ssh.running("dev-b")
+    assert alone.id in ssh.tokens.direct
+    assert pod.id not in ssh.tokens.direct

@@ -17,7 +17,12 @@ from haechi.core.secrets import Keyring, Secret
 from haechi.domains.deployments import store
 from haechi.domains.deployments.assignments import Assignments
 from haechi.domains.deployments.heard import Heard
-from haechi.domains.deployments.model import KEPT_BY_AGENT, Deployment, DeploymentState
+from haechi.domains.deployments.model import (
+    KEPT_BY_AGENT,
+    WITHOUT_AGENT,
+    Deployment,
+    DeploymentState,
+)
 from haechi.domains.deployments.ports import Devices, Engine, Images, Places, Tokens, Versions
 from haechi.errors import AppError, Unavailable
 from haechi.protocol.commands import LogLine
@@ -122,6 +127,7 @@ class Context:
                 "version": row.version,
                 "image_digest": row.image_digest,
             },
+            direct=row.engine == WITHOUT_AGENT,
         )
         row.token_digest = digest
         row.token = self.keyring.encrypt(secret, f"{row.id}:token")

@@ -20,6 +20,8 @@ Outcome = Literal["", "failed", "replaced", "removed"]
 KEPT_BY_AGENT: Final = "docker-agent"
 """The engine whose containers the device's agent keeps running by its desired state; those of every
 other engine are kept by the server (keeping.py)."""
+WITHOUT_AGENT: Final = "docker-ssh"
+"""The engine of hosts without an agent: their AIs give results straight to the server."""
 
 
 class DeploymentState(StrEnum):

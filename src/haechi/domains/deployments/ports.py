@@ -171,8 +171,15 @@ class Places(Protocol):
 
 class Tokens(Protocol):
     async def issue_deployment_token(
-        self, tx: AsyncSession, *, deployment_id: str, device_id: str, facts: dict[str, str]
-    ) -> tuple[Secret, str]: ...
+        self,
+        tx: AsyncSession,
+        *,
+        deployment_id: str,
+        device_id: str,
+        facts: dict[str, str],
+        direct: bool = False,
+    ) -> tuple[Secret, str]:
+        """`direct`: good from anywhere, for there is no agent that it could come through."""
 
     async def revoke_deployment_token(self, tx: AsyncSession, deployment_id: str) -> None: ...
 

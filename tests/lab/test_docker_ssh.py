@@ -1,0 +1,241 @@
+"""Docker hosts without an agent: a whole server deploys to them over SSH, results come by HTTP."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haechi.core.access import SYSTEM
+from haechi.testing import packages
+from haechi.testing.server import RunningServer, running_server
+from lab import Host, Site
+from lab.host import Login
+
+LIMIT_S = 240.0
+SCRIPT = """\
+import json, os, time, urllib.request
+
+print("version {version} is running", flush=True)
+while True:
+    body = json.dumps({{"class": "tick", "class_prob": 0.9, "attributes": {{"v": "{version}"}}}})
+    call = urllib.request.Request(os.environ["HAECHI_RESULTS_URL"], body.encode(), method="POST")
+    call.add_header("Authorization", "Bearer " + os.environ["HAECHI_TOKEN"])
+    call.add_header("Content-Type", "application/json")
+    try:
+        urllib.request.urlopen(call, timeout=5).read()
+    except OSError as error:
+        print("not taken:", error, flush=True)
+    time.sleep(0.3)
+"""
+CRASH = 'import sys\nprint("the model file is damaged", flush=True)\nsys.exit(3)\n'
+DOCKERFILE = 'FROM python:3.11-slim\nCOPY main.py /main.py\nCMD ["python3", "/main.py"]\n'
+MANIFEST = '[package]\nname = "ticker"\n[needs]\ncamera = "none"\n[health]\nready = "result"\n'
+
+
+def zip_of(version: str, script: str = SCRIPT) -> bytes:
+    files = {
+        "Dockerfile": DOCKERFILE,
+        "main.py": script.replace("{version}", version).replace("{{", "{").replace("}}", "}"),
+        "haechi.toml": MANIFEST,
+    }
+    return packages.zip_of(files)
+
+
+def free_port(address: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@dataclass
+class Dock:
+    """A server and the Docker hosts of its site."""
+
+    site: Site
+    server: RunningServer
+    versions: dict[str, str] = field(default_factory=dict)
+
+    async def device(self, name: str, host: Host, login: Login) -> str:
+        body: dict[str, Any] = {
+            "name": name,
+            "address": host.address,
+            "ssh_user": login.user,
+            "labels": {"engine": "docker-ssh"},
+        }
+        if login.key_file is not None:
+            body["ssh_key"] = login.key_file.read_text()
+        if login.password is not None:
+            body["ssh_password"] = login.password
+        answer = await self.server.client.post("/devices", json=body)
+        assert answer.status_code == 201, answer.text
+        device_id: str = answer.json()["id"]
+        await self.server.haechi.hosts.learn(device_id, by=SYSTEM)
+        return device_id
+
+    async def upload(self, version: str, data: bytes) -> None:
+        answer = await self.server.client.post(
+            "/packages/upload",
+            params={"filename": "a.zip", "name": "ticker", "version": version},
+            content=data,
+        )
+        assert answer.status_code == 201, answer.text
+        self.versions[version] = answer.json()["id"]
+
+    async def deploy(self, version: str, device_id: str) -> Any:
+        body = {"version_id": self.versions[version], "device_ids": [device_id]}
+        answer = await self.server.client.post("/deployments", json=body)
+        assert answer.status_code == 202, answer.text
+        return await self.ended(answer)
+
+    async def ended(self, answer: Any) -> Any:
+        assert answer.status_code == 202, answer.text
+        operations = self.server.haechi.operations
+        return await asyncio.wait_for(operations.wait(answer.json()["operation_id"]), LIMIT_S)
+
+    async def running(self, device_id: str) -> dict[str, Any]:
+        found = (
+            await self.server.client.get("/deployments", params={"device_id": device_id})
+        ).json()
+        (one,) = [row for row in found["items"] if row["state"] == "running"]
+        return one
+
+    async def results(self, deployment_id: str) -> int:
+        params = {"deployment_id": deployment_id, "limit": 1000}
+        return len((await self.server.client.get("/results", params=params)).json()["items"])
+
+    async def until_more_results(self, deployment_id: str) -> None:
+        before = await self.results(deployment_id)
+        async with asyncio.timeout(LIMIT_S):
+            while await self.results(deployment_id) <= before:
+                await asyncio.sleep(0.3)
+
+
+@pytest.fixture
+async def dock(site: Site, docker_host: Host, tmp_path: Path) -> AsyncIterator[Dock]:
+    del docker_host  # the site's gateway is there once the first host is
+    flags = {
+        "server.listen": f"{site.gateway}:{free_port(site.gateway)}",
+        "server.tls": "off",
+        "registry.listen": f"{site.gateway}:0",
+    }
+    async with running_server(tmp_path / "data", flags) as server:
+        mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
+        assert (await server.client.put("/base-images", json=mapped)).status_code == 200
+        yield Dock(site, server)
+
+
+async def names(host: Host) -> list[str]:
+    return (await host.shell("docker ps --format '{{.Names}}'")).split()
+
+
+async def test_deploy_switch_roll_back_read_and_remove(dock, docker_host):
+    device = await dock.device("gate", docker_host, docker_host.robot)
+    for version, script in (("1", SCRIPT), ("2", SCRIPT), ("3", CRASH)):
+        await dock.upload(version, zip_of(version, script))
+    first = await dock.deploy("1", device)
+    assert first.state == "succeeded", first.error
+    one = await dock.running(device)
+    assert one["engine"] == "docker-ssh"
+    # `ready = "result"`: it was proven by what it posted to this server.
+    await dock.until_more_results(one["id"])
+    (row, *_) = (
+        await dock.server.client.get("/results", params={"deployment_id": one["id"]})
+    ).json()["items"]
+    assert (row["device_id"], row["package_name"], row["version"]) == (device, "ticker", "1")
+
+    second = await dock.deploy("2", device)
+    assert second.state == "succeeded", second.error
+    two = await dock.running(device)
+    assert await names(docker_host) == [two["name"]]
+
+    failed = await dock.deploy("3", device)
+    assert failed.state == "failed"
+    (child,) = failed.ctx["result"]["devices"]
+    assert child["state"] == "failed"
+    assert (await dock.running(device))["id"] == two["id"]
+    assert await names(docker_host) == [two["name"]]
+    lines = await dock.server.client.get(f"/deployments/{two['id']}/logs")
+    assert "version 2 is running" in lines.text
+
+    back = await dock.ended(await dock.server.client.post(f"/deployments/{two['id']}/rollback"))
+    assert back.state == "succeeded", back.error
+    three = await dock.running(device)
+    assert three["version"] == "1"
+    gone = await dock.ended(await dock.server.client.delete(f"/deployments/{three['id']}"))
+    assert gone.ctx["result"]["outcome"] == "removed"
+    assert await names(docker_host) == []
+
+
+async def test_three_kinds_of_login(dock, docker_host):
+    """By password with a sudo that asks, by key with one that does not, and a member of the group
+    `docker` without any sudo, once somebody has wired the registry."""
+    await docker_host.shell(
+        "useradd -m -G docker docker-only\n"
+        "install -d -m 700 -o docker-only ~docker-only/.ssh\n"
+        "cp ~robot/.ssh/authorized_keys ~docker-only/.ssh/\n"
+        "chown docker-only ~docker-only/.ssh/authorized_keys"
+    )
+    member = Login("docker-only", key_file=docker_host.robot.key_file)
+    await dock.upload("1", zip_of("1"))
+
+    before = await dock.device("member", docker_host, member)
+    refused = await dock.deploy("1", before)
+    assert refused.state == "failed"
+    (child,) = refused.ctx["result"]["devices"]
+    assert child["error"]["code"] == "docker_host.registry_not_wired", child
+    assert child["error"]["data"]["host"] == "member"
+
+    for name, login in (("keeper", docker_host.keeper), ("robot", docker_host.robot)):
+        device = await dock.device(name, docker_host, login)
+        ended = await dock.deploy("1", device)
+        assert ended.state == "succeeded", ended.error
+        await dock.until_more_results((await dock.running(device))["id"])
+    ended = await dock.deploy("1", before)
+    assert ended.state == "succeeded", ended.error
+    await dock.until_more_results((await dock.running(before))["id"])
+    assert len(await names(docker_host)) == 3
+    # No password in anybody's list of processes or in the host's log of logins.
+    secret = docker_host.keeper.password
+    assert secret not in await docker_host.shell("ps axww -o args")
+    assert secret not in await docker_host.journal(lines=2000)
+
+
+async def test_what_vanished_comes_back_and_a_host_that_was_off_goes_on(dock, docker_host):
+    device = await dock.device("gate", docker_host, docker_host.keeper)
+    await dock.upload("1", zip_of("1"))
+    assert (await dock.deploy("1", device)).state == "succeeded"
+    one = await dock.running(device)
+    await docker_host.shell(f"docker rm -f {one['name']}")
+    async with asyncio.timeout(LIMIT_S):
+        while await names(docker_host) != [one["name"]]:
+            await asyncio.sleep(0.3)
+    await dock.until_more_results(one["id"])
+
+    await docker_host.kill()
+    await dock.upload("2", zip_of("2"))
+    removing = await dock.server.client.delete(f"/deployments/{one['id']}")
+    removed = await dock.ended(removing)
+    assert removed.ctx["result"]["outcome"] == "pending"
+    await docker_host.start()
+    # It went up again by Docker itself; now that it can be reached, it is taken away.
+    async with asyncio.timeout(LIMIT_S):
+        while (await dock.server.client.get(f"/deployments/{one['id']}")).json()["state"] != "gone":
+            await asyncio.sleep(0.5)
+    assert await names(docker_host) == []
+
+
+async def test_an_ai_goes_on_over_a_reboot_of_its_host(dock, docker_host):
+    device = await dock.device("gate", docker_host, docker_host.robot)
+    await dock.upload("1", zip_of("1"))
+    assert (await dock.deploy("1", device)).state == "succeeded"
+    one = await dock.running(device)
+    await docker_host.kill()
+    await docker_host.start()
+    await dock.until_more_results(one["id"])
+    shown = await dock.server.client.get(f"/deployments/{one['id']}")
+    assert shown.json()["state"] == "running"
