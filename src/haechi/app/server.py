@@ -20,6 +20,7 @@ from haechi.domains.builds import api as builds_api
 from haechi.domains.clusters import api as clusters_api
 from haechi.domains.clusters import upkeep_api
 from haechi.domains.clusters.agent import api as host_agents_api
+from haechi.domains.clusters.host import api as hosts_api
 from haechi.domains.deployments import api as deployments_api
 from haechi.domains.inventory import api as inventory_api
 from haechi.domains.metrics import api as metrics_api
@@ -90,6 +91,7 @@ class Haechi(OldInterface):
                 inventory_api.router(self.inventory),
                 packages_api.router(self.packages),
                 agents_api.router(self.agents),
+                hosts_api.router(self.hosts),
                 host_agents_api.router(self.host_agents),
                 clusters_api.router(self.clusters),
                 upkeep_api.router(self.upkeep),

@@ -109,6 +109,17 @@ def enrol_device(api: Api, device_ref: str) -> None:
     api.show(api.post(f"/devices/{id_of(api, '/devices', device_ref)}/enrolment"))
 
 
+@device.command("trust")
+@click.argument("device_ref", metavar="DEVICE")
+@click.option("--fingerprint", help="Only where the host shows this one (SHA256:…).")
+@click.option("--replace", is_flag=True, help="The host was installed anew and has another key.")
+@pass_api
+def trust_host_key(api: Api, device_ref: str, fingerprint: str | None, replace: bool) -> None:
+    """Pin the SSH key that the device's host shows: on your word, or by its fingerprint."""
+    body = {"fingerprint": fingerprint or "", "replace": replace}
+    api.show(api.post(f"/devices/{id_of(api, '/devices', device_ref)}/host-key", body))
+
+
 @device.command("install-agent")
 @click.argument("device_ref", metavar="DEVICE")
 @_NO_WAIT
