@@ -67,7 +67,7 @@ async def host_user(shell: Shell) -> HostUser:
     ran = await shell.run(
         ["sh", "-c", 'id -un; id -gn; getent passwd "$(id -un)" | cut -d: -f6'], timeout_s=30
     )
-    lines = ran.stdout.split()
+    lines = ran.stdout.splitlines()
     if len(lines) != 3 or not lines[2].startswith("/"):
         raise HostStepFailed(
             host=shell.host.name, step="kubeconfig", reason="the login user has no home folder"
@@ -103,7 +103,7 @@ async def take_from_user(shell: Shell, api_name: str) -> None:
     folder = shlex.quote(f"{user.home}/.kube")
     script = (
         f"if grep -qs {shlex.quote(api_name)} {path}; then rm -f {path}; "
-        f"if [ -e {kept} ]; then mv {kept} {path}; fi; fi; "
-        f"rm -rf {folder}/cache; rmdir {folder} 2>/dev/null || true"
+        f"if [ -e {kept} ]; then mv {kept} {path}; else rm -rf {folder}/cache; fi; fi; "
+        f"rmdir {folder} 2>/dev/null || true"
     )
     await shell.run(["sh", "-c", script], timeout_s=30)
