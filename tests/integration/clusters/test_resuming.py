@@ -5,7 +5,9 @@ import json
 
 import pytest
 
+from haechi.core.access import SYSTEM
 from haechi.domains.clusters.marker import MARKER
+from haechi.domains.clusters.model import FormOptions
 from haechi.testing.waiting import eventually
 
 ALL = {"dev-m": "ready", "dev-a": "ready", "dev-b": "ready"}
@@ -70,7 +72,6 @@ async def test_a_node_that_joined_before_the_server_could_note_it_is_not_joined_
 async def test_killed_while_deleting(world):
     cluster_id = await world.formed()
     hold = world.site.work.hold["clean", "dev-a"] = asyncio.Event()
-    from haechi.core.access import SYSTEM
 
     operation = await world.clusters.delete_cluster(cluster_id, by=SYSTEM)
     await eventually(lambda: ("clean", "dev-a") in world.site.work.acts)
@@ -84,8 +85,6 @@ async def test_killed_while_deleting(world):
 
 async def test_a_cluster_written_down_without_its_operation_is_let_go(world):
     """The server died in between: its devices must not be held for ever."""
-    from haechi.core.access import SYSTEM
-    from haechi.domains.clusters.model import FormOptions
 
     async def die(*given, **more):
         del given, more
@@ -104,3 +103,36 @@ async def test_a_cluster_written_down_without_its_operation_is_let_go(world):
 
 def _marker(shell) -> str:
     return shell.text(MARKER) if MARKER in shell.files else '{"joined": false}'
+
+
+@pytest.mark.parametrize(
+    ("what", "device_id"), [("kubeadm init", "dev-m"), ("kubeadm join", "dev-b")]
+)
+async def test_cancelled_while_kubeadm_runs(world, what, device_id):
+    """Every host is as it was, and free for the next cluster."""
+    before = {one: dict(shell.files) for one, shell in world.site.hosts.hosts.items()}
+    shell = world.site.hosts.hosts[device_id]
+    shell.on(lambda line: what in line, hold=asyncio.Event(), times=1)
+    operation = await world.form()
+    await eventually(shell.held.is_set)
+    await world.operations.cancel(operation.id)
+    assert (await world.ended(operation)).state == "cancelled"
+    assert await world.state(operation.subject) == "failed"
+    for one, other in world.site.hosts.hosts.items():
+        assert other.files == before[one], f"{one} is as it was"
+    assert (await world.ended(await world.form(name="again"))).state == "succeeded"
+
+
+async def test_killed_while_it_is_taken_back(world):
+    """The undoing is resumed too: what cannot be told is cleaned again."""
+    before = dict(world.site.hosts.hosts["dev-m"].files)
+    hold = world.site.work.hold["clean", "dev-m"] = asyncio.Event()
+    world.site.refuse("dev-m", "kubeadm init", "no", times=None)
+    operation = await world.form()
+    await eventually(lambda: ("clean", "dev-m") in world.site.work.acts)
+    await world.kill()
+    hold.set()
+    await world.revive()
+    assert (await world.ended(operation)).state == "failed"
+    assert world.site.hosts.hosts["dev-m"].files == before
+    assert set((await world.states(operation.subject)).values()) <= {"gone", "failed"}

@@ -101,10 +101,14 @@ class FormOptions:
     @classmethod
     def of_json(cls, saved: Mapping[str, Any]) -> Self:
         """Fields that this release does not know are left out."""
-        known = {one.name for one in fields(cls)}
-        values = {key: value for key, value in saved.items() if key in known}
-        profile = HostProfile(**values.pop("profile", {}))
+        values = _known(cls, saved)
+        profile = HostProfile(**_known(HostProfile, values.pop("profile", {})))
         return cls(**values, profile=profile)
+
+
+def _known(cls: type[Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in fields(cls)}
+    return {key: value for key, value in saved.items() if key in names}
 
 
 @dataclass(frozen=True, slots=True)
