@@ -24,7 +24,7 @@ from haechi.adapters.docker_trust import wire_docker_host
 from haechi.agent import boot
 from haechi.agent.chunks import LogPipe, PullReport, Say
 from haechi.agent.containers import Containers
-from haechi.agent.deployments import Deployments, Kept
+from haechi.agent.deployments import Deployment, Deployments, Kept
 from haechi.agent.home import Home, read_json, write_json
 from haechi.core import ids
 from haechi.errors import AppError
@@ -59,6 +59,7 @@ class Executor:
         containers: Containers,
         deployments: Deployments,
         still: Callable[[c.TakeStill], Awaitable[c.Still]],
+        camera_url: Callable[[Deployment], Awaitable[str]],
         on_assignments: Callable[[], Awaitable[None]],
         cores: float,
         memory_bytes: int,
@@ -72,6 +73,7 @@ class Executor:
         self._containers = containers
         self._deployments = deployments
         self._still = still
+        self._camera_url = camera_url
         self._on_assignments = on_assignments
         self._cores = cores
         self._memory_bytes = memory_bytes
@@ -89,6 +91,7 @@ class Executor:
             "container.status": self._status,
             "container.logs": self._logs,
             "media.still": self._take_still,
+            "media.url": self._give_camera_url,
             "engine.info": self._info,
         }
 
@@ -300,6 +303,12 @@ class Executor:
 
     async def _take_still(self, asked: c.TakeStill, _say: Say) -> c.Still:
         return await self._still(asked)
+
+    async def _give_camera_url(self, asked: c.AskCameraUrl, _say: Say) -> c.CameraUrl:
+        deployment = self._deployments.get(asked.deployment_id)
+        if deployment is None:
+            raise NoContainer(deployment_id=asked.deployment_id)
+        return c.CameraUrl(await self._camera_url(deployment))
 
     async def _info(self, _asked: c.AskEngine, _say: Say) -> c.EngineInfo:
         info = await self._engine.info()

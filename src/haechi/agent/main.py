@@ -117,6 +117,7 @@ class Agent:
             containers=self.containers,
             deployments=self.deployments,
             still=self.media.still,
+            camera_url=self.media.camera_url,
             on_assignments=self._assignments_changed,
             cores=self.sampler.cores,
             memory_bytes=self.sampler.memory_bytes,

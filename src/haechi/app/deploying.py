@@ -23,7 +23,8 @@ from haechi.domains.deployments.neighbours import (
 )
 from haechi.domains.deployments.ports import Engine
 from haechi.domains.deployments.service import Deployments
-from haechi.protocol.commands import RegistryAccess
+from haechi.protocol.commands import MEDIA_URL, AskCameraUrl, CameraUrl, RegistryAccess
+from haechi.protocol.desired import ContainerSpec
 from haechi.settings import Loaded
 from haechi.web.server import split_address
 from haechi.web.tls import local_addresses
@@ -65,7 +66,7 @@ class Deploying(Upkeeping):
         engines: list[Engine] = [
             AgentEngine(self.agents),
             self.docker_hosts,
-            KubeEngine(self.kubes, self._seat),
+            KubeEngine(self.kubes, self._seat, camera_url=self._camera_url),
         ]
         self.deployments = Deployments(
             context=Context(
@@ -116,6 +117,14 @@ class Deploying(Upkeeping):
         place = await self.places.device(device_id)
         access = await self.clusters.context.access(member.cluster_id)
         return Seat(member.cluster_id, device_id, member.node_name, place.name, access)
+
+    async def _camera_url(self, device_id: str, spec: ContainerSpec) -> str:
+        """Where a pod that knows no assignments finds its camera: the agent of its node says."""
+        if spec.camera != "one":
+            return ""
+        asked = AskCameraUrl(spec.deployment_id)
+        answer: CameraUrl = await self.agents.command(device_id, MEDIA_URL, asked)
+        return answer.url
 
     async def _clustered(self, device_id: str) -> str | None:
         return None if await self._seat(device_id) is None else KubeEngine.name

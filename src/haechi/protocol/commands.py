@@ -195,6 +195,22 @@ class Still(Struct, omit_defaults=True):
     height: int = 0
 
 
+# --- media.url
+
+
+class AskCameraUrl(Struct):
+    """For an AI that knows no assignments and that another engine starts: the address of its camera
+    has to be known before."""
+
+    deployment_id: str
+
+
+class CameraUrl(Struct):
+    """As HAECHI_CAMERA_URL; stays over restarts of agent and media."""
+
+    url: str
+
+
 # --- engine.info
 
 
@@ -238,6 +254,7 @@ CONTAINER_REMOVE: Final = Verb("container.remove", RemoveContainer, RemovedConta
 CONTAINER_STATUS: Final = Verb("container.status", AskStatus, Statuses)
 CONTAINER_LOGS: Final = Verb("container.logs", ReadLogs, LogsEnded, LogLines, 86_400)
 MEDIA_STILL: Final = Verb("media.still", TakeStill, Still, None, 15)
+MEDIA_URL: Final = Verb("media.url", AskCameraUrl, CameraUrl)
 ENGINE_INFO: Final = Verb("engine.info", AskEngine, EngineInfo)
 
 VERBS: Final[dict[str, Verb]] = {
@@ -252,6 +269,7 @@ VERBS: Final[dict[str, Verb]] = {
         CONTAINER_STATUS,
         CONTAINER_LOGS,
         MEDIA_STILL,
+        MEDIA_URL,
         ENGINE_INFO,
     )
 }

@@ -108,6 +108,30 @@ async def test_a_camera_reaches_its_ai(
         await server.until(lambda: "env rtsp://" in str(server.chunks.get(follow)))
         await server.cancel(follow)
 
+        # One that another engine starts (a pod): its address is asked for before.
+        pod = spec_of(image, WATCHER, camera="one", camera_id="cam-1")
+        asked = c.AskCameraUrl(pod.deployment_id)
+        with pytest.raises(CommandError) as unknown:
+            await server.order("media.url", asked)
+        assert unknown.value.code == "agent.no_container"
+        await server.want(
+            DesiredState(
+                revision=2,
+                deployments=[spec],
+                assignments=given,
+                cameras=sources,
+                workloads=[pod],
+            )
+        )
+        await server.until(lambda: server.states[-1].revision == 2)
+        told = await server.order("media.url", asked)
+        assert told.url.startswith("rtsp://")
+        assert (await server.order("media.url", asked)).url == told.url
+        await server.want(
+            DesiredState(revision=3, deployments=[spec], assignments=given, cameras=sources)
+        )
+        await server.until(lambda: server.states[-1].revision == 3)
+
         # Media dies: it comes back by itself and serves the same address.
         pid = media_pid(edge)
         os.kill(pid, 9)
