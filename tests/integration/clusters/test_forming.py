@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from haechi.core.access import SYSTEM
+from haechi.core.operations import Definition, Step
 from haechi.domains.clusters import kubeadm, store
 from haechi.domains.clusters.context import KUBECONFIG
 from haechi.domains.clusters.errors import (
@@ -19,7 +20,7 @@ from haechi.domains.clusters.host.errors import CommandFailed, HostDiskFull, Hos
 from haechi.domains.clusters.host.ports import HostKey
 from haechi.domains.clusters.model import FormOptions
 from haechi.domains.clusters.ports import HostFinding
-from haechi.errors import Busy
+from haechi.errors import Busy, Text
 from haechi.testing.waiting import eventually
 
 ALL = {"dev-m": "ready", "dev-a": "ready", "dev-b": "ready"}
@@ -202,6 +203,28 @@ async def test_forming_the_same_twice_is_one_operation(world):
         await world.form()
     with pytest.raises(DeviceInCluster):
         await world.form(name="other", workers=())
+
+
+async def test_a_host_that_something_else_works_on_is_refused(world):
+    may_end = asyncio.Event()
+
+    async def work(run):
+        del run
+        await may_end.wait()
+
+    step = Step("work", Text("일", "work"), work)
+    world.operations.register(Definition("install_something", Text("일", "work"), [step]))
+    other = await world.operations.start("install_something", "dev-a", {}, requested_by="kim")
+    with pytest.raises(HostBusy) as busy:
+        await world.form()
+    assert busy.value.data == {
+        "host": "alpha",
+        "operation_id": other.id,
+        "kind": "install_something",
+    }
+    may_end.set()
+    await world.ended(other)
+    assert (await world.ended(await world.form())).state == "succeeded"
 
 
 async def test_deleting_while_it_is_formed_is_refused_and_cancelling_takes_all_back(world):

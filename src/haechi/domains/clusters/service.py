@@ -278,17 +278,20 @@ class Clusters:
         return Formed(cluster, active)
 
     async def _refuse_held(self, planned: Sequence[PlannedMember]) -> None:
-        """A device that is at work for another cluster names the operation, else the cluster."""
+        """A device that something is at work on names the operation; one that belongs to another
+        cluster, that cluster.
+        """
         for one in planned:
             held = await self.book.of_device(one.device_id)
-            if held is None:
-                continue
-            active = await self._operations.active_on(held.cluster_id)
-            if active is not None:
-                raise HostBusy(host=one.node_name, operation_id=active.id, kind=active.kind)
-            raise DeviceInCluster(
-                device_id=one.device_id, cluster_id=held.cluster_id, host=one.node_name
-            )
+            subjects = [one.device_id] if held is None else [one.device_id, held.cluster_id]
+            for subject in subjects:
+                active = await self._operations.active_on(subject)
+                if active is not None:
+                    raise HostBusy(host=one.node_name, operation_id=active.id, kind=active.kind)
+            if held is not None:
+                raise DeviceInCluster(
+                    device_id=one.device_id, cluster_id=held.cluster_id, host=one.node_name
+                )
 
     async def _take(
         self, tx: AsyncSession, cluster_id: str, planned: Sequence[PlannedMember]
