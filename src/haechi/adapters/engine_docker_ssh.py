@@ -49,8 +49,6 @@ from haechi.protocol.problems import ImageNotFound, NoContainer
 CA_FOLDER: Final = "etc/haechi"
 CA_FILE: Final = "site-ca.pem"
 LOG_BATCH: Final = 200
-KEPT_IMAGES: Final = 3
-"""Of each repository, so many that no container uses stay: a rollback needs no pull then."""
 
 
 class DockerSshEngine:
@@ -200,7 +198,6 @@ class DockerSshEngine:
             await docker.stop_container(last.container_id, grace_s=grace_s)
             tail = await _tail(docker, last.container_id, keep_log_lines)
             await docker.remove_container(last.container_id, force=True)
-            await _prune(docker, last.image)
             return RemovedContainer(removed=True, log_tail=tail, last=last)
 
     async def status(self, device_id: str, deployment_ids: Sequence[str]) -> list[ContainerStatus]:
@@ -299,24 +296,6 @@ async def _tail(docker: DockerApi, container_id: str, count: int) -> list[LogLin
             return [log_line(line, now_ms=_now_ms()) async for line in lines]
     except (EngineObjectNotFound, EngineConflict):
         return []
-
-
-async def _prune(docker: DockerApi, image: str) -> None:
-    """Old versions of the same repository that nothing uses go: edge disks are small."""
-    repository = image.partition("@")[0]
-    used = {str(one.get("ImageID")) for one in await docker.containers()}
-    mine = [
-        one
-        for one in await docker.images()
-        if any(digest.partition("@")[0] == repository for digest in one.get("RepoDigests") or [])
-        and one["Id"] not in used
-    ]
-    mine.sort(key=lambda one: int(one.get("Created") or 0), reverse=True)
-    for old in mine[KEPT_IMAGES:]:
-        try:
-            await docker.remove_image(str(old["Id"]))
-        except EngineConflict:
-            continue
 
 
 def _now_ms() -> int:
