@@ -1,0 +1,158 @@
+"""The commands with which a host is prepared and cleaned, as typed. `HAECHI_GOLDEN=write` renews
+them. A shell without a host answers as a bare Debian does.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from haechi.domains.clusters.bundle.model import Bundle, HostSystem, Image, Part
+from haechi.domains.clusters.host import clean, ledger, prepare
+from haechi.domains.clusters.host.placing import STATE_SCRIPT
+from haechi.domains.clusters.host.ports import HostName, Ran
+from haechi.testing.hosts import Call, FakeShell
+
+FOLDER = Path(__file__).parent / "host"
+PARTS = {
+    "bin/containerd": ("program", "worker"),
+    "bin/kubelet": ("program", "worker"),
+    "bin/kubectl": ("program", "control-plane"),
+    "cni/bridge": ("plugin", "worker"),
+    "images/worker.tar": ("images", "worker"),
+    "images/control-plane.tar": ("images", "control-plane"),
+    "host/Packages": ("index", "worker"),
+    "host/runc_1.1_amd64.deb": ("package", "worker"),
+    "host/libseccomp2_2.5+b1_amd64.deb": ("package", "worker"),
+    "host/bash_5.2_amd64.deb": ("package", "worker"),
+}
+
+
+def bundle(folder: Path) -> Bundle:
+    parts = []
+    for path, (kind, role) in PARTS.items():
+        content = f"{path}\n".encode()
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        parts.append(Part(path, kind, role, len(content), digest))
+    return Bundle(
+        folder=folder,
+        kubernetes="1.36.3",
+        platform="linux/amd64",
+        recipe="r",
+        versions={"containerd": "2.2.3"},
+        host=HostSystem("debian", "12", "bookworm", ("runc", "haproxy")),
+        parts=tuple(parts),
+        images=(
+            Image("registry.k8s.io/pause:3.10", "worker", "images/worker.tar", "sha256:p"),
+            Image(
+                "registry.k8s.io/etcd:3.6", "control-plane", "images/control-plane.tar", "sha256:e"
+            ),
+        ),
+        digest="d",
+    )
+
+
+def bare() -> FakeShell:
+    """Nothing is there but bash; what is written is seen by the next look."""
+    shell = FakeShell(HostName("dev-a", "nuc-1", "192.0.2.11"), lenient=True)
+
+    def state(call: Call) -> Ran | None:
+        lines = ["package\tbash\tii 5.2", "no_folder\t/opt/cni/bin\t-", "no_folder\t/opt/cni\t-"]
+        lines += ["service\tcontainerd\tinactive", "enabled\tssh\tenabled"]
+        for path, file in shell.files.items():
+            digest = hashlib.sha256(file.content).hexdigest()
+            lines.append(f"file\t{path}\t{digest} {file.mode:o}")
+        return Ran(0, "\n".join(lines)) if call.stdin == STATE_SCRIPT else None
+
+    shell.on("sh -s --", do=state)
+    shell.on("sysctl -e", "net.ipv4.ip_forward = 0\nkernel.panic = 0\n")
+    shell.on(
+        lambda line: "--print-uris" in line,
+        "'file:/x/runc_1.1_amd64.deb' runc 1 SHA256:0\n"
+        "'file:/x/libseccomp2_2.5%2bb1_amd64.deb' libseccomp2 1 SHA256:0\n",
+    )
+    shell.on(
+        lambda line: "--simulate" in line,
+        "Inst libseccomp2 (2.5+b1 haechi)\nInst runc (1.1 haechi)\nInst haproxy (2.6 haechi)\n"
+        "Conf runc (1.1 haechi)\n",
+    )
+    return shell
+
+
+def compare(name: str, shell: FakeShell, log: list[str]) -> None:
+    made = {
+        "log": log,
+        "commands": [
+            {
+                "command": "\n".join(call.command.splitlines()[:1]),
+                "root": call.root,
+                "stdin": call.stdin if len(call.stdin) < 2000 else "…",
+            }
+            for call in shell.calls
+        ],
+        "files": {
+            path: {"mode": f"{file.mode:o}", "text": file.content.decode()}
+            for path, file in sorted(shell.files.items())
+        },
+    }
+    path = FOLDER / f"{name}.json"
+    if os.environ.get("HAECHI_GOLDEN") == "write":
+        path.write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n")
+    assert made == json.loads(path.read_text())
+
+
+async def test_prepare_and_clean(tmp_path):
+    shell, log, ratios = bare(), [], []
+    wanted = prepare.Preparation(
+        bundle(tmp_path), "control_plane", {"io.containerd.cri.v1.runtime": {"x": [1, "two"]}}
+    )
+    await prepare.prepare(shell, wanted, log=log.append, progress=ratios.append)
+    compare("prepare", shell, log)
+    assert ratios == sorted(ratios) and ratios[-1] == 1.0
+
+    shell.calls.clear()
+    log.clear()
+    # The package files lie on the shelf no more, as after `rm`; nothing is written again.
+    await prepare.prepare(shell, wanted, log=log.append, progress=ratios.append)
+    assert any(line.startswith("0 files written") for line in log)
+
+    shell.calls.clear()
+    log.clear()
+    shell.on("dpkg-query -W -f", "libseccomp2 installed\nrunc installed\n")
+    await clean.clean(shell, log=log.append)
+    shell.files.clear()
+    compare("clean", shell, log)
+
+
+async def test_a_host_without_a_ledger_is_cleaned_of_kubernetes_only(tmp_path):
+    shell, log = bare(), []
+    await clean.clean(shell, log=log.append)
+    assert len(shell.calls) == 1 and shell.calls[0].stdin == ""
+
+
+async def test_notes_come_before_deeds(tmp_path):
+    """At each command that changes something, the ledger on the host knows of it."""
+    shell = bare()
+    wanted = prepare.Preparation(bundle(tmp_path), "worker")
+    seen = {}
+
+    def spy(word: str):
+        def look(call: Call) -> None:
+            text = shell.files[ledger.PATH].content.decode()
+            seen.setdefault(word, text)
+
+        return look
+
+    for word in ("sysctl -q -w", "systemctl mask", "systemctl enable"):
+        shell.on(word, do=spy(word))
+    install = lambda line: "apt-get" in line and line.endswith("install runc haproxy")  # noqa: E731
+    shell.on(
+        lambda line: install(line) and "--print" not in line and "--sim" not in line, do=spy("apt")
+    )
+    await prepare.prepare(shell, wanted, log=lambda _: None, progress=lambda _: None)
+    assert '"libseccomp2"' in seen["apt"]
+    assert "haproxy.service" in seen["systemctl mask"]
+    assert '"net.ipv4.ip_forward": "0"' in seen["sysctl -q -w"]
+    assert "kubelet.service" in seen["systemctl enable"]
