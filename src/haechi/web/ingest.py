@@ -47,6 +47,31 @@ class ClientGone(Exception):
     """The caller hung up while sending: there is nobody to answer."""
 
 
+class _Reading:
+    """The share of one caller in what is being read: what he announced, or what has come."""
+
+    __slots__ = ("_bytes", "_endpoint")
+
+    def __init__(self, endpoint: "IngestEndpoint", announced_bytes: int) -> None:
+        self._endpoint = endpoint
+        self._bytes = announced_bytes
+        endpoint.reading_bytes += announced_bytes
+
+    def grow(self, size_bytes: int) -> None:
+        """So much has come by now. Raises Overloaded."""
+        more = size_bytes - self._bytes
+        if more <= 0:
+            return
+        others = self._endpoint.reading_bytes - self._bytes
+        if others and others + size_bytes > MAX_READING_BYTES:
+            raise Overloaded(retry_after_s=RETRY_AFTER_S)
+        self._bytes = size_bytes
+        self._endpoint.reading_bytes += more
+
+    def end(self) -> None:
+        self._endpoint.reading_bytes -= self._bytes
+
+
 class IngestEndpoint:
     """Mount it at (POST, PATH) of `web.app.Front`. `render` makes a problem answer; `app` is the
     FastAPI app, whose state the rendering reads.
@@ -57,7 +82,7 @@ class IngestEndpoint:
         self._identify = identify
         self._render = render
         self._app = app
-        self._reading_bytes = 0
+        self.reading_bytes = 0
         requires(Role.OPERATOR, also={"deployment"})(self)
         access = access_of(self)
         assert access is not None
@@ -97,14 +122,14 @@ class IngestEndpoint:
             raise BodyTooLarge(limit_bytes=MAX_BODY_BYTES)
         if not self._intake.has_room(length):
             raise Overloaded(retry_after_s=RETRY_AFTER_S)
-        if self._reading_bytes and self._reading_bytes + length > MAX_READING_BYTES:
+        if self.reading_bytes and self.reading_bytes + length > MAX_READING_BYTES:
             raise Overloaded(retry_after_s=RETRY_AFTER_S)
-        self._reading_bytes += length
+        reading = _Reading(self, length)
         try:
-            body = await _read(receive)
+            body = await _read(receive, reading.grow)
             outcome = await self._intake.ingest_body(body, principal)
         finally:
-            self._reading_bytes -= length
+            reading.end()
         return encode_outcome(outcome)
 
     async def _answer_problem(
@@ -125,7 +150,7 @@ def encode_outcome(outcome: Outcome) -> bytes:
     return _encode({"accepted": outcome.accepted, "repeated": outcome.repeated, "refused": refused})
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, grow: Callable[[int], None]) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body", False):
@@ -141,6 +166,7 @@ async def _read(receive: Receive) -> bytes:
         size += len(part)
         if size > MAX_BODY_BYTES:
             raise BodyTooLarge(limit_bytes=MAX_BODY_BYTES)
+        grow(size)
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

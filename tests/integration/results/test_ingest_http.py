@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from types import SimpleNamespace
 
@@ -12,7 +13,9 @@ from haechi.app import create
 from haechi.core.access import Role
 from haechi.core.clock import SystemClock
 from haechi.core.secrets import Secret
+from haechi.core.tasks import Tasks
 from haechi.testing.auth import PASSWORD
+from haechi.web import ingest
 
 PATH = "/api/v1/results"
 FACTS = {
@@ -136,6 +139,27 @@ async def test_a_body_without_length_is_bounded_too(server):
     headers = {"Authorization": f"Bearer {server.own.reveal()}"}
     answer = await server.client.post(PATH, content=endless(), headers=headers)
     problem(answer, 413, "results.body_too_large")
+
+
+async def test_bodies_without_length_count_while_they_are_read(server, monkeypatch):
+    monkeypatch.setattr(ingest, "MAX_READING_BYTES", 1024 * 1024)
+    go, reading = asyncio.Event(), asyncio.Event()
+
+    async def pieces(last=b"]"):
+        yield b"[" + b" " * 700 * 1024
+        reading.set()
+        await go.wait()
+        yield json.dumps({"class": "car", "class_prob": 1}).encode() + last
+
+    headers = {"Authorization": f"Bearer {server.own.reveal()}"}
+    tasks = Tasks("callers")
+    first = tasks.spawn("first", server.client.post(PATH, content=pieces(), headers=headers))
+    await asyncio.wait_for(reading.wait(), 60)
+    refused = await server.client.post(PATH, content=pieces(), headers=headers)
+    problem(refused, 503, "core.overloaded")
+    go.set()
+    assert (await first).status_code == 200
+    assert (await server.client.post(PATH, content=pieces(), headers=headers)).status_code == 200
 
 
 async def test_who_may(server):
