@@ -160,10 +160,11 @@ class Idempotency:
 
 
 def _may_keep(start: Message) -> bool:
-    """A failure of ours, or a refusal that may change, can be tried again; answers that hold a
-    secret say `no-store` themselves and are kept nowhere.
+    """What was refused did nothing, so doing it again is safe, and what stood in its way (a name
+    taken, something not there yet, something busy) may be gone: only what was done is kept.
+    Answers that hold a secret say `no-store` themselves and are kept nowhere.
     """
-    if start["status"] >= 500 or start["status"] in {401, 403, 429}:
+    if start["status"] >= 400:
         return False
     headers = {name.lower(): value for name, value in start["headers"]}
     return b"no-store" not in headers.get(b"cache-control", b"")

@@ -192,6 +192,21 @@ async def test_same_key_at_once_does_it_once(server):
     assert "nuc-3" in await names(server)
 
 
+async def test_a_refusal_is_no_answer_for_the_next_try(server):
+    """What stood in the way may be gone: the same request is done, not refused from memory."""
+    taken = (await server.client.post("/devices", json={"name": "nuc-taken"})).json()
+    body, headers = {"name": "nuc-taken"}, {"idempotency-key": "k-4"}
+    refused = await server.client.post("/devices", json=body, headers=headers)
+    assert refused.status_code == 409
+    deleted = await server.client.delete(f"/devices/{taken['id']}")
+    assert deleted.status_code in {200, 204}, deleted.text
+    again = await server.client.post("/devices", json=body, headers=headers)
+    assert again.status_code == 201, again.text
+    kept = await server.client.post("/devices", json=body, headers=headers)
+    assert kept.headers["idempotency-replayed"] == "true"
+    assert kept.json()["id"] == again.json()["id"]
+
+
 async def test_secrets_and_refusals_are_not_kept(server):
     headers = {"idempotency-key": "k-3"}
     body = {"name": "script", "role": "viewer"}
