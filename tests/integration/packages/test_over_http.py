@@ -58,6 +58,13 @@ def test_upload_list_download_delete(server: Server) -> None:
         "/packages/person-detector", json=edit, headers={"If-Match": package.headers["etag"]}
     )
     assert stale.status_code == 412
+    known = server.http.get(path).headers["etag"]
+    for description, status in (("first", 200), ("second, who knew nothing of the first", 412)):
+        answer = server.http.patch(
+            path, json={"description": description}, headers={"If-Match": known}
+        )
+        assert answer.status_code == status, answer.text
+    assert server.http.get(path).json()["description"] == "first"
     assert server.http.delete(path).status_code == 204
     assert server.http.get(path).status_code == 404
     assert server.http.delete("/packages/person-detector").status_code == 204

@@ -296,6 +296,24 @@ async def test_a_zip_shared_by_two_versions_stays_until_both_are_gone(
     assert files_in(tmp_path / "packages") == []
 
 
+async def test_of_two_edits_at_once_one_is_told_of_the_other(
+    packages: Packages, upload: Upload
+) -> None:
+    await upload(
+        zips.zip_of({"Dockerfile": "FROM a\n", "haechi.toml": '[package]\nname = "x"\n'}), "1"
+    )
+    known = await packages.get_version("x", "1")
+    at = known.updated_at
+    outcomes = await asyncio.gather(
+        packages.edit_version(known.id, "mine", by=BY, known_at=at),
+        packages.edit_version(known.id, "his", by=BY, known_at=at),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in outcomes] == [type(None), StaleEdit]
+    assert (await packages.version(known.id)).description == "mine"
+    await packages.edit_version(known.id, "whatever was there", by=BY)
+
+
 async def test_what_a_person_set_survives_the_next_upload(
     packages: Packages, upload: Upload
 ) -> None:

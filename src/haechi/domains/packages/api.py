@@ -290,7 +290,13 @@ def _version_routes(api: APIRouter, packages: Packages) -> None:
         """Its description; its content is replaced by an upload with `replace`."""
         known = await packages.get_version(package_id, version)
         check_etag(request, etag_of(known.id, known.updated_at))
-        await packages.edit_version(known.id, body.description, by=by)
+        any_revision = request.headers.get("if-match", "").strip() == "*"
+        await packages.edit_version(
+            known.id,
+            body.description,
+            by=by,
+            known_at=None if any_revision else known.updated_at,
+        )
         found = await packages.version(known.id)
         response.headers["ETag"] = etag_of(found.id, found.updated_at)
         facts = await packages.build_facts([found.id])

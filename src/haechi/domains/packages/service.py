@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final, TypedDict, TypeVar
 
@@ -263,11 +264,21 @@ class Packages:
         self._tell("package", package.id, "edit")
         return package
 
-    async def edit_version(self, version_id: str, description: str, *, by: Principal) -> None:
+    async def edit_version(
+        self,
+        version_id: str,
+        description: str,
+        *,
+        by: Principal,
+        known_at: datetime | None = None,
+    ) -> None:
+        """With `known_at` (its `updated_at` as the caller knows it): StaleEdit where it changed."""
         async with self._db.write() as tx:
             row = await tx.get(VersionRow, version_id)
             if row is None:
                 raise ObjectNotFound(kind="version", id=version_id)
+            if known_at is not None and row.updated_at != known_at:
+                raise StaleEdit
             row.description, row.updated_at = description, self._clock.now()
             await self._audit.record(tx, by, "edit_version", row.id, {"description": description})
         self._tell("version", version_id, "edit")
