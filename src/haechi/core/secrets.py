@@ -66,6 +66,27 @@ def token_digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def _create(path: Path, content: bytes) -> None:
+    """All of it or nothing, on the disk before anything is encrypted with it; never over another.
+    A crash on the way leaves a file of another name, which the next try takes away.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.link(part, path)
+    part.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 class Keyring:
     """Encrypts secrets for the DB. File format: one base64 key per line, the newest first."""
 
@@ -83,12 +104,7 @@ class Keyring:
         where it cannot be read; without `create`, also where it is not there.
         """
         if create and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-                file.write(base64.b64encode(os.urandom(32)) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            _create(path, base64.b64encode(os.urandom(_KEY_BYTES)) + b"\n")
         try:
             keys = [base64.b64decode(line, validate=True) for line in path.read_bytes().split()]
         except OSError as error:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -83,6 +84,23 @@ def test_time_is_utc_with_milliseconds_and_never_naive():
 def test_a_secret_does_not_show():
     secret = Secret("hunter2")
     assert "hunter2" not in f"{secret!r} {secret} {[secret]}"
+
+
+def test_a_keyring_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A crash while it is made leaves no file that looks like one."""
+    path = tmp_path / "keys"
+
+    def crash(*_args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", crash)
+        with pytest.raises(KeyboardInterrupt):
+            Keyring.open(path)
+    assert not path.exists()
+    blob = Keyring.open(path).encrypt(Secret("root"), "a")
+    assert Keyring.open(path).decrypt(blob, "a").reveal() == "root"
+    assert [one.name for one in tmp_path.iterdir()] == ["keys"]
 
 
 def test_a_ciphertext_belongs_to_its_row(tmp_path):
