@@ -16,7 +16,7 @@ from haechi.core.clock import Clock, SystemClock
 from haechi.core.db import Database, ProcessLock
 from haechi.core.secrets import Keyring
 from haechi.web import settings as settings_api
-from haechi.web.server import Servers
+from haechi.web.server import Servers, StopSignals
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +54,13 @@ async def run(*, flags: Mapping[str, Any], file: Path | None) -> None:
     lock.acquire()
     async with AsyncExitStack() as stack:
         stack.callback(lock.release)
+        signals = stack.enter_context(StopSignals())  # until all is closed
         haechi = await create(flags=flags, file=file, environment=environment, clock=SystemClock())
         stack.push_async_callback(haechi.db.close)
         stack.push_async_callback(haechi.close)
         servers = Servers(haechi.listeners(), stopping=haechi.bus.close)
         stack.callback(servers.close)
-        stack.enter_context(servers.signals())  # one that comes while it starts counts too
+        signals.then(servers.stop)  # one that came while it was made counts too
         await haechi.start(environment)
         scheme = "https" if servers.secure[0] else "http"
         host, port = servers.addresses[0]

@@ -5,17 +5,21 @@ uvicorn waits for open streams at shutdown; `stopping` is called first so that t
 
 import asyncio
 import contextlib
+import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import uvicorn
 
 from haechi.errors import Text, Upstream
 from haechi.web.connections import BoundedProtocol, Connections, Limits
+
+log = logging.getLogger(__name__)
 
 _GRACE_S: Final = 2
 
@@ -76,8 +80,47 @@ class _Server(uvicorn.Server):
         yield  # `run` below owns the signals
 
 
+class StopSignals:
+    """SIGTERM and SIGINT from the first moment to the last: the first calls `action`, the second is
+    told that it is being done, the third ends the process on the spot.
+
+    Until `action` is set, it is remembered that one came.
+    """
+
+    def __init__(self) -> None:
+        self.action: Callable[[], None] | None = None
+        self.count = 0
+
+    def then(self, action: Callable[[], None]) -> None:
+        self.action = action
+        if self.count:
+            action()
+
+    def _came(self, number: int) -> None:
+        self.count += 1
+        if self.count == 1:
+            if self.action is not None:
+                self.action()
+        elif self.count == 2:
+            log.warning("closing already; one more signal ends at once")
+        else:
+            log.error("ended without closing, as asked three times")
+            os._exit(128 + number)
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._came, number)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
 class Servers:
-    """Bind first, then `run()` until `stop()`, which `signals()` has SIGTERM and SIGINT call."""
+    """Bind first, then `run()` until `stop()`."""
 
     def __init__(self, listeners: list[Listener], stopping: Callable[[], None]) -> None:
         self._stopping = stopping
@@ -101,18 +144,6 @@ class Servers:
         """Let go of what was bound, also where it was never served."""
         for sock in self._sockets:
             sock.close()
-
-    @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
-            loop.add_signal_handler(number, self.stop)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
 
     def stop(self) -> None:
         """Also before `run`, which then returns at once."""

@@ -5,8 +5,11 @@ nothing of what is there already is touched.
 import logging
 import os
 import shutil
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -196,6 +199,53 @@ def test_without_the_registry_program_all_but_builds_works(tmp_path):
         with server.client() as client:
             assert client.get("/devices").status_code == 200
             assert client.get("/registry").json()["running"] is False
+
+
+STOP_THRICE = """
+import asyncio, os, signal, sys
+from haechi.web.server import StopSignals
+
+async def main():
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not signals.count:
+            await asyncio.sleep(0.01)
+        called = asyncio.Event()
+        signals.then(called.set)
+        await called.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        while signals.count < 2:
+            await asyncio.sleep(0.01)
+        print("still closing", flush=True)
+        if sys.argv[1] == "thrice":
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("times", "code"), [("twice", 0), ("thrice", 128 + 15)])
+def test_a_second_signal_waits_and_a_third_does_not(times, code):
+    done = subprocess.run(
+        [sys.executable, "-c", STOP_THRICE, times],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout == "still closing\n"
+    assert done.returncode == code, done.stderr
+
+
+def test_two_signals_are_an_orderly_end(tmp_path):
+    """Whoever presses Ctrl-C twice does not take the second half of closing away."""
+    with serving(tmp_path) as server:
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(120) == 0
+        assert "Traceback" not in server.log
 
 
 def test_told_to_stop_while_it_starts(tmp_path):
