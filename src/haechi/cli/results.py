@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from haechi.cli.client import Api, pass_api
-from haechi.cli.lookup import id_of
+from haechi.cli.lookup import id_of, known_id_of
 
 COLUMNS: Final = [
     "captured_at",
@@ -97,7 +97,7 @@ def summarise(api: Api, /, bucket_s: int, **filters: Any) -> None:
 @pass_api
 def follow(api: Api, camera: str) -> None:
     """Print a camera's results as they come, one JSON object a line, until interrupted."""
-    topic = f"results:{id_of(api, '/cameras', camera)}"
+    topic = f"results:{known_id_of(api, '/cameras', camera)}"
     with api.stream("GET", "/stream", params={"topics": topic}) as response:
         for line in response.iter_lines():
             if line.startswith("data:"):

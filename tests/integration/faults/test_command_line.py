@@ -38,7 +38,6 @@ NO_REFERENCE = {
     ("camera", "create"),
     ("camera", "still"),
     ("link", "create"),
-    ("result", "follow"),
     ("maintenance", "set"),
 }
 """What their arguments name need not be there before; each is called elsewhere."""
