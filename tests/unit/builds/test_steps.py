@@ -8,6 +8,7 @@ import pytest
 from haechi.adapters.builder_docker import DockerBuilder
 from haechi.adapters.docker_api import DockerApi
 from haechi.adapters.docker_errors import EngineUnreachable, RegistryUnreachable
+from haechi.core.access import SYSTEM
 from haechi.core.bus import Bus
 from haechi.core.clock import SystemClock, to_ms
 from haechi.core.db import Database
@@ -202,8 +203,6 @@ async def test_a_changed_map_is_another_recipe(world):
     await world.build()
     await world.build()
     assert len(world.builder.plans) == 1
-    from haechi.core.access import SYSTEM
-
     _, stored = await world.builds.map_base_image("base:1", "other:2", by=SYSTEM)
     await world.operations.wait(stored.id)
     await world.build()
@@ -228,6 +227,25 @@ async def test_deployments_join_a_running_build(world):
     assert second.id == first.id
     world.builder.may_end.set()
     await world.operations.wait(first.id)
+
+
+async def test_a_version_whose_build_was_just_accepted_cannot_go(world):
+    """Before the first step has run, nothing but the operation says that there is a build."""
+
+    async def uses():
+        async with world.builds._db.read() as tx:
+            return await world.builds.uses_of_version(tx, VERSION)
+
+    assert await uses() == []
+    world.builder.may_end = asyncio.Event()
+    operation = await world.builds.build_version(VERSION, ["linux/amd64"], by=SYSTEM)
+    [use] = await uses()
+    assert use.blocking, "not even by force"
+    await world.builder.building.wait()
+    assert [use.kind for use in await uses()] == ["build"]
+    world.builder.may_end.set()
+    await world.operations.wait(operation.id)
+    assert await uses() == []
 
 
 @pytest.mark.parametrize(

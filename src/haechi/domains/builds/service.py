@@ -13,6 +13,7 @@ from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.ids import new_id
 from haechi.core.operations import Operation, Operations
+from haechi.core.operations import store as operations
 from haechi.core.pages import DEFAULT_LIMIT, Page
 from haechi.domains.audit.service import Audit
 from haechi.domains.builds import store
@@ -239,11 +240,15 @@ class Builds:
     async def uses_of_version(self, tx: AsyncSession, version_id: str) -> list[Use]:
         """`DeleteCheck` of packages: a version that is being built cannot go, not even by force."""
         rows = await store.rows_of_versions(tx, [version_id])
-        return [
+        uses = [
             Use(kind="build", id=row.id, name=row.platform, blocking=True)
             for row in rows
             if row.state in store.ACTIVE
         ]
+        accepted = await operations.active_on(tx, version_id)
+        if accepted is not None and not uses:  # its first step has not written the builds down yet
+            uses = [Use(kind="operation", id=accepted.id, name=accepted.kind, blocking=True)]
+        return uses
 
     async def forget_version(self, tx: AsyncSession, version_id: str) -> None:
         """`DeleteHook` of packages: its images go at the next collection."""
