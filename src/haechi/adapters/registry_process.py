@@ -45,6 +45,7 @@ BCRYPT_ROUNDS: Final = 4
 _PR_SET_PDEATHSIG: Final = 1
 _RESTART_S: Final = 1.0
 _RENEW_S: Final = 6 * 3600.0
+_TRIM_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class RegistryChildren:
             keep = functools.partial(self._keep, role)
             self._tasks.forever(f"keep-{role}", keep, retry_s=_RESTART_S)
         self._tasks.forever("renew", self._renew_forever)
+        self._tasks.forever("trim-log", self._trim_forever)
         if failures:
             raise failures[0]
 
@@ -183,6 +185,19 @@ class RegistryChildren:
             async with self._lock:
                 if role not in self._children and not self._closing:
                     await self._spawn(role)
+
+    def trim_log(self) -> None:
+        """Copy away what is too long and empty it in place: the children hold it open."""
+        path = self._log_file()
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size > LOG_LIMIT_BYTES:
+                shutil.copyfile(path, path.with_suffix(".log.1"))
+                os.truncate(path, 0)
+
+    async def _trim_forever(self) -> None:
+        while True:
+            await self._clock.sleep(_TRIM_S)
+            await asyncio.to_thread(self.trim_log)
 
     async def _renew_forever(self) -> None:
         while True:
@@ -264,9 +279,7 @@ class RegistryChildren:
         for name in ("repositories", "blobs"):
             (self.data_dir() / "docker/registry/v2" / name).mkdir(parents=True, exist_ok=True)
         self._directory.chmod(0o700)
-        with contextlib.suppress(FileNotFoundError):
-            if self._log_file().stat().st_size > LOG_LIMIT_BYTES:
-                self._log_file().rename(self._log_file().with_suffix(".log.1"))
+        self.trim_log()
         self._write_pull_logins()
         _write(self._directory / "push.htpasswd", self._own_line)
 
