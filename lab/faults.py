@@ -193,7 +193,7 @@ async def accept_ssh(host: Host) -> None:
 async def cut_ssh(host: Host) -> int:
     """End all SSH sessions in the middle of what they do; how many there were."""
     said = await host.shell(
-        "pgrep -f '^sshd: ' | tee /run/lab-cut | wc -l; xargs -r kill < /run/lab-cut || true"
+        "pgrep -f '^sshd: [^/]' | tee /run/lab-cut | wc -l; xargs -r kill < /run/lab-cut || true"
     )
     return int(said.split()[0])
 
