@@ -81,7 +81,7 @@ def check_cluster(api: Api, /, **options: Any) -> None:
     ).json()
     if api.json_output:
         api.show(checked)
-    else:
+    elif checked["findings"]:
         api.show(checked["findings"], FINDINGS)
     if not checked["fit"]:
         raise click.exceptions.Exit(EXIT_UPSTREAM)

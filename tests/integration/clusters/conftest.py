@@ -24,6 +24,7 @@ from haechi.domains.clusters.service import Clusters
 from haechi.domains.clusters.upkeep import Upkeep
 from haechi.settings import ClustersSettings
 from haechi.testing.clusters import FakeSite
+from haechi.testing.server import running_server
 from haechi.testing.upkeep import FakeAgentsView, FakeFinder, FakeMover, FakeProbe
 
 PACE = Pace(retry_s=0.01, away_s=0.3, poll_s=0.01, api_s=0.5, ready_s=0.5, drain_s=0.1, grace_s=1)
@@ -131,3 +132,25 @@ async def world(tmp_path) -> AsyncIterator[World]:
     await made.begin()
     yield made
     await made.end()
+
+
+FAST = Pace(retry_s=0.01, away_s=0.3, poll_s=0.01, api_s=5.0, ready_s=5.0, drain_s=0.1, grace_s=1)
+
+
+@pytest.fixture
+async def rest(tmp_path):
+    """A server whose devices `master` and `edge` are hosts of a site in memory."""
+    async with running_server(tmp_path) as server:
+        site = FakeSite()
+        context = server.haechi.clusters.context
+        context.hosts, context.work, context.kubes = site.hosts, site.work, site.kubes
+        context.releases, context.pace = site.releases, FAST
+        context.hooks.clear()
+        server.site, server.ids = site, {}
+        for name in ("master", "edge"):
+            made = await server.client.post(
+                "/devices", json={"name": name, "host_name": name, "address": "192.0.2.7"}
+            )
+            server.ids[name] = made.json()["id"]
+            site.host(made.json()["id"], name=name)
+        yield server

@@ -142,6 +142,22 @@ async def test_a_worker_that_fails_is_left_out_and_cleaned(world, stage):
     assert await world.states(operation.subject) == ALL
 
 
+async def test_a_cluster_whose_only_worker_fails_is_formed_without_it(world):
+    world.site.refuse("dev-a", "kubeadm join", "error: no")
+    operation = await world.ended(await world.form(workers=("dev-a",)))
+    assert (operation.state, operation.ctx["result"]["failed"]) == ("succeeded", 1)
+    assert await world.states(operation.subject) == {"dev-m": "ready", "dev-a": "failed"}
+
+
+async def test_adding_hosts_of_which_none_joins_fails_and_leaves_the_cluster_alone(world):
+    cluster_id = await world.formed(workers=("dev-a",))
+    world.site.refuse("dev-b", "kubeadm join", "error: no")
+    added = await world.ended(await world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM))
+    assert added.error["code"] == "clusters.host_step_failed"
+    assert await world.state(cluster_id) == "ready"
+    assert (await world.states(cluster_id))["dev-b"] == "failed"
+
+
 async def test_a_failed_step_tells_the_hosts_own_last_error(world):
     shell = world.site.hosts.hosts["dev-m"]
     shell.on("systemctl is-active kubelet", stdout="activating\n", status=3)

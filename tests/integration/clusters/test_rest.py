@@ -1,34 +1,13 @@
 """Clusters over the REST API of a whole server; the hosts behind it are in memory."""
 
+import asyncio
+
 import pytest
 
-from haechi.domains.clusters.context import Pace
 from haechi.domains.clusters.ports import HostFinding
-from haechi.testing.clusters import FakeSite
-from haechi.testing.server import running_server
 from haechi.testing.waiting import eventually
 
 pytestmark = pytest.mark.integration
-FAST = Pace(retry_s=0.01, away_s=0.3, poll_s=0.01, api_s=5.0, ready_s=5.0, drain_s=0.1, grace_s=1)
-
-
-@pytest.fixture
-async def rest(tmp_path):
-    """A server whose devices `master` and `edge` are hosts of a site in memory."""
-    async with running_server(tmp_path) as server:
-        site = FakeSite()
-        context = server.haechi.clusters.context
-        context.hosts, context.work, context.kubes = site.hosts, site.work, site.kubes
-        context.releases, context.pace = site.releases, FAST
-        context.hooks.clear()
-        server.site, server.ids = site, {}
-        for name in ("master", "edge"):
-            made = await server.client.post(
-                "/devices", json={"name": name, "host_name": name, "address": "192.0.2.7"}
-            )
-            server.ids[name] = made.json()["id"]
-            site.host(made.json()["id"], name=name)
-        yield server
 
 
 def body(rest, **more):
@@ -150,8 +129,6 @@ async def test_what_cannot_be_is_refused_with_its_code(rest):
 
 
 async def test_the_holder_is_named_where_two_want_the_same_hosts(rest):
-    import asyncio
-
     rest.site.work.hold["prepare", rest.ids["master"]] = asyncio.Event()
     first = await rest.client.post("/clusters", json=body(rest))
     again = await rest.client.post("/clusters", json=body(rest))

@@ -291,7 +291,7 @@ class Forming:
         await run.save()
         if fatal:
             raise Permanent(fatal[0])
-        if members and not board.going_on(members):
+        if all(board.error_of(one) is not None for one in run.ctx["device_ids"]):
             raise Permanent(board.raised(members[0]) or _all_failed(members, members))
 
     async def _system_runs(self, kube: Kube) -> bool:
