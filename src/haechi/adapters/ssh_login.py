@@ -4,6 +4,7 @@ No file of the user's (~/.ssh), no SSH agent and no configuration is read.
 """
 
 import asyncio
+import logging
 import socket
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,9 @@ from haechi.domains.clusters.host.errors import (
     short,
 )
 from haechi.domains.clusters.host.ports import Target
+
+# Its INFO tells of every channel; what matters is told here as errors.
+logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
 # ed25519 first: what a host is pinned by where nothing is pinned yet.
 _KEY_ALGS: Final[tuple[str, ...]] = (

@@ -148,6 +148,13 @@ async def gather(shell: Shell, clock: Clock) -> Facts:
         raise FactsUnreadable(host=shell.host.name, reason=reason) from error
 
 
+async def platform_of(shell: Shell) -> str:
+    """`linux/amd64`: what alone is needed where the host was looked at before."""
+    ran = await shell.run(["uname", "-m"])
+    arch = ran.stdout.strip()
+    return f"linux/{_ARCHES.get(arch, arch)}"
+
+
 def parse(text: str, sent_at: float, received_at: float) -> Facts:
     """`sent_at`, `received_at`: our clock (seconds since the epoch) around the script. Raises
     ValueError, KeyError where the output is not what the script prints.

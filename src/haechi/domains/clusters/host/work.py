@@ -111,19 +111,21 @@ class BundledHostWork:
         log: OnText,
         progress: Callable[[float], None],
     ) -> None:
-        found = await facts.gather(shell, self._clock)
-        if options.clean_leftovers and found.leftovers and await ledger.read(shell) is None:
-            log(f"removing what an earlier cluster left: {', '.join(found.leftovers[:20])}")
-            await clean.clean(shell, log=log)
+        if options.clean_leftovers and await ledger.read(shell) is None:
+            found = await facts.gather(shell, self._clock)
+            if found.leftovers:
+                log(f"removing what an earlier cluster left: {', '.join(found.leftovers[:20])}")
+                await clean.clean(shell, log=log)
         if options.source == "distribution":
             await distribution.prepare(
                 shell, version, options.profile.containerd, log=log, progress=progress
             )
             return
+        platform = await facts.platform_of(shell)
         try:
-            bundle = self._shelf.find(version, found.platform)
+            bundle = self._shelf.find(version, platform)
         except BundleNotFound as error:
-            raise NoBundle(version=version, platform=found.platform) from error
+            raise NoBundle(version=version, platform=platform) from error
         wanted = prepare.Preparation(bundle, role, options.profile.containerd)
         await prepare.prepare(shell, wanted, log=log, progress=progress)
 
