@@ -206,6 +206,15 @@ def _clock(host: Candidate, wish: Wish) -> Iterator[Finding]:
         yield f.ClockOff(host=host.name, offset_s=round(offset, 1))
 
 
+def _leftovers(host: Candidate, wish: Wish) -> Iterator[Finding]:
+    found = host.facts.leftovers
+    if found and not wish.clean_leftovers:
+        shown = list(found[:ITEMS_SHOWN])
+        if len(found) > ITEMS_SHOWN:
+            shown.append("…")
+        yield f.Leftovers(host=host.name, count=len(found), items=", ".join(shown))
+
+
 def _cluster(host: Candidate, wish: Wish) -> Iterator[Finding]:
     """An existing cluster explains its ports, runtime and files: those are not told again."""
     facts = host.facts
@@ -215,11 +224,8 @@ def _cluster(host: Candidate, wish: Wish) -> Iterator[Finding]:
         yield f.ExistingCluster(host=host.name, evidence=", ".join(evidence))
         return
     ours = any("ledger.json" in one for one in facts.leftovers)
-    if facts.leftovers and not wish.clean_leftovers:
-        shown = list(facts.leftovers[:ITEMS_SHOWN])
-        if len(facts.leftovers) > ITEMS_SHOWN:
-            shown.append("…")
-        yield f.Leftovers(host=host.name, count=len(facts.leftovers), items=", ".join(shown))
+    if not ours or len(facts.leftovers) > 1:  # the ledger alone: prepared, and no node yet
+        yield from _leftovers(host, wish)
     for runtime in _RUNTIMES:
         mine = runtime == "containerd" and (ours or "docker" in facts.running)
         if runtime in facts.running and not mine:
