@@ -15,6 +15,7 @@ from haechi.domains.clusters.errors import (
     DeviceInCluster,
     DuplicateCluster,
     HostBusy,
+    KubeUnreachable,
 )
 from haechi.domains.clusters.host.errors import CommandFailed, HostDiskFull, HostKeyUnknown
 from haechi.domains.clusters.host.ports import HostKey
@@ -183,6 +184,23 @@ async def test_a_host_that_goes_away_for_a_moment_hinders_nothing(world):
     await eventually(lambda: ("prepare", "dev-a") not in world.site.work.failures)
     world.site.hosts.turn_on("dev-a")
     assert (await world.ended(operation)).ctx["result"]["failed"] == 0
+
+
+async def test_an_api_that_does_not_answer_for_a_moment_ends_nothing(world):
+    world.site.work.hold["prepare", "dev-m"] = asyncio.Event()
+    operation = await world.form()
+    kube = world.site.kubes.of(operation.subject)
+    applied, silent = kube.apply, iter([True, False, True, False])
+
+    async def apply(objects, **given):
+        if next(silent, False):
+            raise KubeUnreachable(cluster_id=operation.subject, reason="connection reset")
+        await applied(objects, **given)
+
+    kube.apply = apply
+    world.site.work.hold["prepare", "dev-m"].set()
+    assert (await world.ended(operation)).state == "succeeded"
+    assert (await world.log(operation)).count("connection reset") == 2
 
 
 async def test_three_control_planes_join_one_after_the_other(world):

@@ -1,24 +1,28 @@
 """The kinds of operation of this domain, step by step. Step names are saved: never rename one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from haechi.core.operations import Definition, Operation, State, Step
+from haechi.core.operations import Definition, Operation, Run, State, Step, Temporary
 from haechi.domains.clusters import store
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.deleting import Deleting
 from haechi.domains.clusters.forming import Forming
+from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.leaving import Leaving
 from haechi.domains.clusters.model import ClusterState, MemberState
-from haechi.errors import Text
+from haechi.errors import Text, Unavailable
 
 FORM: Final = "form_cluster"
 ADD: Final = "add_node"
 REMOVE: Final = "remove_node"
 DELETE: Final = "delete_cluster"
 _HOUR_S: Final = 3600.0
+_PATIENCE: Final = 10
+"""So often a step is tried again while the cluster's API does not answer."""
 
 
 def form_steps(forming: Forming) -> list[Step]:
@@ -94,7 +98,7 @@ def definitions(
     context: Context, forming: Forming, leaving: Leaving, deleting: Deleting
 ) -> list[Definition]:
     ends = _Ends(context)
-    return [
+    found = [
         Definition(
             kind=FORM,
             title=Text("클러스터 구성", "Form cluster"),
@@ -151,6 +155,23 @@ def definitions(
             on_end=ends.deleted,
         ),
     ]
+    return [replace(one, steps=[_patient(context, step) for step in one.steps]) for one in found]
+
+
+def _patient(context: Context, step: Step) -> Step:
+    """An API that does not answer for a moment ends nothing. Hosts that are away were waited for
+    already (`Context.on_host`).
+    """
+
+    async def do(run: Run) -> None:
+        try:
+            await step.do(run)
+        except HostAway:
+            raise
+        except Unavailable as error:
+            raise Temporary(context.pace.retry_s, error) from error
+
+    return replace(step, do=do, temporary_limit=_PATIENCE)
 
 
 class _Ends:
