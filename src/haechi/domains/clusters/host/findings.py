@@ -229,7 +229,7 @@ class ExistingCluster(Finding):
     remedy = Text(
         "그 클러스터에서 먼저 빼세요(haechi의 것이면 '노드 제거'). 더 이상 쓰지 않는 것이면 "
         "kubelet 등을 멈춘 뒤 다시 점검하세요.",
-        "Take it out of that cluster first (`haechi cluster remove-node` where it is haechi's). If "
+        "Take it out of that cluster first (`haechi cluster remove` where it is haechi's). If "
         "nobody uses it any more, stop its services (kubelet …) and check again.",
     )
 
