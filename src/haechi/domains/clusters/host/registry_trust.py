@@ -10,6 +10,7 @@ up GPUs rewrite its main file; `repair` lets it read haechi's drop-in again.
 
 import base64
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from typing import Any, Final
@@ -24,6 +25,7 @@ from haechi.protocol.commands import RegistryAccess
 
 OnText = Callable[[str], None]
 _QUICK_S: Final = 60.0
+_IMPORTS: Final = re.compile(r"^imports\s*=\s*\[[^\]]*\]", re.MULTILINE)
 
 
 def hosts_toml(access: RegistryAccess) -> str:
@@ -118,15 +120,10 @@ def with_imports(main: str) -> str:
     if wanted in known:
         return main
     line = f"imports = {json.dumps([*known, wanted])}"
-    lines = main.splitlines()
-    for place, old in enumerate(lines):
-        if old.split("=")[0].strip() == "imports":
-            # Only a list on one line is written by any tool that is known.
-            lines[place] = line
-            break
-    else:
-        lines.insert(0, line)
-    return "\n".join(lines) + "\n"
+    table = re.search(r"^\s*\[", main, re.MULTILINE)
+    head, rest = (main[: table.start()], main[table.start() :]) if table else (main, "")
+    head, replaced = _IMPORTS.subn(lambda _: line, head, count=1)
+    return head + rest if replaced else f"{line}\n{main}"
 
 
 def _lacking(wanted: dict[str, Any], found: Any, path: tuple[str, ...]) -> list[str]:
