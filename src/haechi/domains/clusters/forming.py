@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from haechi.core.operations import Permanent, Run
-from haechi.domains.clusters import manifests, store
+from haechi.domains.clusters import journal, manifests, store
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.checking import Checking, HostToCheck
 from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.context import Context
-from haechi.domains.clusters.errors import NodeNotReady, WorkersFailed
+from haechi.domains.clusters.errors import KubeletNotStarting, NodeNotReady, WorkersFailed
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import (
@@ -307,12 +307,7 @@ class Forming:
         c = self._c
         late = [one for one in members if not _is_ready(seen.get(one.node_name))]
         for member in late:
-            node = seen.get(member.node_name)
-            error = NodeNotReady(
-                node=member.node_name,
-                timeout_s=round(c.pace.ready_s),
-                reason=node.why_not_ready if node else "it never registered",
-            )
+            error = await self._why_late(member, seen.get(member.node_name), board)
             board.failed(member, error)
             if member.is_control_plane:
                 raise Permanent(error)
@@ -327,6 +322,27 @@ class Forming:
         raise Permanent(
             NodeNotReady(node=members[0].node_name, timeout_s=round(c.pace.ready_s), reason=reason)
         )
+
+    async def _why_late(self, member: Member, node: Node | None, board: Board) -> AppError:
+        """What Kubernetes says of the node, and what its own kubelet says."""
+        c, log = self._c, board.log(member)
+        said = node.why_not_ready if node else "it never registered"
+        try:
+            runs, lines = await c.on_host(
+                member.device_id, journal.kubelet_words, log=log, away_s=0
+            )
+        except AppError as error:
+            log(f"-- its kubelet cannot be asked: {error}")
+        else:
+            for line in lines[-20:]:
+                log(f"kubelet: {line}")
+            own = journal.telling_line(lines)
+            if not runs and own:
+                host = member.node_name
+                return KubeletNotStarting(host=host, step="wait_ready", reason=own)
+            said = f"{said} (kubelet: {own})" if own else said
+        timeout_s = round(c.pace.ready_s)
+        return NodeNotReady(node=member.node_name, timeout_s=timeout_s, reason=said)
 
     async def _label(self, cluster: Cluster, members: list[Member], seen: dict[str, Node]) -> None:
         """Registered nodes carry the device's id already, unless they are older than haechi."""
