@@ -51,7 +51,12 @@ async def prepare(
     _ = await shell.run(packages.apt("update", shelf=False), root=True, timeout_s=packages.APT_S)
     progress(0.2)
     runtime_package = await _runtime(shell)
-    names = [*TOOLS, runtime_package, *(f"{one}={version}-*" for one in _KUBERNETES)]
+    names = [
+        *TOOLS,
+        runtime_package,
+        "kubernetes-cni",
+        *(f"{one}={version}-*" for one in _KUBERNETES),
+    ]
     await packages.install_from_distribution(shell, ledger, state, names, log=log)
     progress(0.8)
     await settle_kernel(shell, ledger, log)
@@ -61,7 +66,7 @@ async def prepare(
     progress(1.0)
 
 
-_KUBERNETES: Final = ("kubelet", "kubeadm", "kubectl", "kubernetes-cni")
+_KUBERNETES: Final = ("kubelet", "kubeadm", "kubectl")
 
 
 async def _runtime(shell: Shell) -> str:

@@ -42,6 +42,8 @@ class Ledger(msgspec.Struct, kw_only=True):
     """Host names that we lead somewhere in /etc/hosts."""
     nft_tables: list[str] = []
     """That were there before (`ip nat`): never removed."""
+    started: bool = False
+    """Our runtime has been started here before."""
     services: list[str] = []
     """Ran before and were restarted on our runtime: Docker, an older containerd."""
 

@@ -107,12 +107,18 @@ async def install_from_distribution(
     shell: Shell, ledger: Ledger, state: State, names: Sequence[str], *, log: OnText
 ) -> None:
     """By the host's own sources. `names` may pin a version: `kubelet=1.36.3-*`."""
-    missing = [name for name in names if name.partition("=")[0] not in state.packages]
+    missing = [name for name in names if not _there(name, state)]
     if not missing:
         return
     log(f"installing packages from the distribution: {' '.join(missing)}")
     await _apt(shell, apt("update", shelf=False), "update")
     await _install(shell, ledger, state, missing, shelf=False, log=log)
+
+
+def _there(name: str, state: State) -> bool:
+    package, _, version = name.partition("=")
+    installed = state.packages.get(package)
+    return installed is not None and installed.startswith(version.removesuffix("*"))
 
 
 async def _install(

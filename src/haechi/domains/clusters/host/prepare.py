@@ -174,7 +174,7 @@ async def start(
 ) -> None:
     """The runtime runs with this program and configuration. `client`: the ctr to ask it with."""
     running = [name for name in ("containerd", "docker") if state.services.get(name) == "active"]
-    first = runtime.CONTAINERD_UNIT not in state.files
+    first = not ledger.started
     strangers = running if first else []
     new = [name for name in ("containerd", "kubelet") if name not in state.enabled]
     values: dict[str, Any] = {"units": [f"{name}.service" for name in new]} if first else {}
@@ -207,6 +207,8 @@ async def start(
     ran = await shell.run([*client, "version"], root=True, timeout_s=START_S, check=False)
     if ran.status:
         await _refuse(shell, ran.last_line)
+    if ledger.note(started=True):
+        await ledgers.save(shell, ledger)
 
 
 async def _refuse(shell: Shell, message: str) -> None:
