@@ -13,20 +13,26 @@ from typing import Any
 
 import pytest
 
-from haechi.core.access import SYSTEM
 from haechi.core.clock import SystemClock
 from haechi.core.ids import new_id
-from haechi.domains.clusters import store as clusters
-from haechi.domains.clusters.model import Cluster, ClusterState, FormOptions, Member, MemberState
 from haechi.domains.deployments import store as deployments
 from haechi.domains.deployments.model import Deployment, DeploymentState, Wishes
 from haechi.protocol.desired import NODE_AGENT_URL
 from haechi.protocol.samples import Sample
 from haechi.testing.server import RunningServer, running_server
-from lab import Host, Site, byhand, faults
+from lab import Host, Site, byhand, faults, profile
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 240.0
+FORM_S = 900.0
+ACCEPT = ["host_key_unknown", "module_missing", "disk_nearly_full", "memory_scarce"]
+"""What lab hosts may be told of: they share the machine's kernel, disk and memory."""
+PROFILE = {
+    "kubelet": profile.KUBELET,
+    "kube_proxy": profile.KUBE_PROXY,
+    "containerd": profile.CONTAINERD,
+    "ignore_preflight": profile.IGNORE_PREFLIGHT,
+}
 OLD = "198.18.77.1"
 """Of the benchmark range (RFC 2544): nobody is there."""
 AI = f"""
@@ -80,64 +86,56 @@ class Fleet:
     chosen: dict[str, str]
     """`image`: which one agents are made of."""
 
-    async def device(self, host: Host, *, node: bool = False, **more: Any) -> str:
+    async def device(self, host: Host, **more: Any) -> str:
         body = {
             "name": host.name,
             "host_name": host.name,
             "address": host.address,
-            "ssh_user": host.robot.user,
-            "ssh_key": host.robot.key_file.read_text() if host.robot.key_file else None,
+            "ssh_user": host.keeper.user,
+            "ssh_password": host.keeper.password,
             **more,
         }
         answer = await self.server.client.post("/devices", json=body)
         assert answer.status_code == 201, answer.text
         device_id: str = answer.json()["id"]
-        await self.server.haechi.hosts.learn(device_id, by=SYSTEM)
-        if node:
-            await self._member(device_id, host)
+        trusted = await self.server.client.post(f"/devices/{device_id}/host-key", json={})
+        assert trusted.json()["fingerprint"].startswith("SHA256:")
         return device_id
 
-    async def _member(self, device_id: str, host: Host) -> None:
-        """As forming would write it down; the cluster was formed by hand."""
-        now = SystemClock().now()
-        cluster_id = new_id("cluster")
-        cluster = Cluster(
-            id=cluster_id,
-            name="yard",
-            state=ClusterState.READY,
-            kubernetes_version="",
-            options=FormOptions(),
-            message="",
-            operation_id=None,
-            created_by="test",
-            revision=1,
-            created_at=now,
-            formed_at=now,
-            ended_at=None,
-        )
-        member = Member(
-            cluster_id=cluster_id,
-            device_id=device_id,
-            role="control_plane",
-            node_name=host.name,
-            address=host.address,
-            state=MemberState.READY,
-            message="",
-            observed={},
-            joined_at=now,
-            left_at=None,
-        )
-        async with self.server.haechi.db.write() as tx:
-            await clusters.add_cluster(tx, cluster)
-            await clusters.put_member(tx, member)
+    async def form(self, device_id: str) -> None:
+        """A cluster of this one host; its agent comes by itself."""
+        body = {
+            "name": "yard",
+            "control_plane_ids": [device_id],
+            "worker_ids": [],
+            "options": {"accept": ACCEPT, "profile": PROFILE},
+        }
+        answer = await self.server.client.post("/clusters", json=body)
+        ended = await self.ended(answer)
+        assert ended.state == "succeeded", ended.error
+
+    async def begun(self, kind: str, device_id: str) -> Any:
+        """The operation of that kind on the device, ended."""
+        operations = self.server.haechi.operations
+
+        async def there() -> Any:
+            params = {"subject": device_id}
+            found = await self.server.client.get("/operations", params=params)
+            return [row for row in found.json()["items"] if row["kind"] == kind]
+
+        (row, *_) = await self.until(f"{kind} of {device_id}", there)
+        print(operations.log_path(row["id"]).read_text())
+        return await asyncio.wait_for(operations.wait(row["id"]), LIMIT_S)
 
     async def does(self, what: str, path: str) -> Any:
         """Start an operation and see its end."""
-        answer = await self.server.client.request(what, path)
+        return await self.ended(await self.server.client.request(what, path))
+
+    async def ended(self, answer: Any) -> Any:
         assert answer.status_code == 202, answer.text
         operation_id = answer.json()["operation_id"]
         haechi = self.server.haechi
-        ended = await asyncio.wait_for(haechi.operations.wait(operation_id), LIMIT_S)
+        ended = await asyncio.wait_for(haechi.operations.wait(operation_id), FORM_S)
         print(haechi.operations.log_path(operation_id).read_text())
         return ended
 
@@ -199,11 +197,14 @@ class Fleet:
 
 
 @pytest.fixture
-async def fleet(tmp_path: Path, agent_image: str) -> AsyncIterator[Callable[[Site], Any]]:
+async def fleet(
+    tmp_path: Path, agent_image: str, bundle: Any
+) -> AsyncIterator[Callable[[Site], Any]]:
     opened: list[Any] = []
 
     async def begin(site: Site) -> Fleet:
-        """Once the first host is there, for only then is the site's gateway."""
+        """The site's gateway is there while a host is: one that no test switches off."""
+        await site.host("anchor")
         with socket.socket() as probe:
             probe.bind((site.gateway, 0))
             port = probe.getsockname()[1]
@@ -212,10 +213,12 @@ async def fleet(tmp_path: Path, agent_image: str) -> AsyncIterator[Callable[[Sit
             "server.tls": "off",
             "agents.listen": f"{site.gateway}:{port}",
             "agents.image": agent_image,
+            "bundle.folder": bundle.folder.parent,
         }
         context = running_server(tmp_path / "data", flags)
         server = await context.__aenter__()
         opened.append(context)
+        server.client.timeout = LIMIT_S
         chosen = {"image": agent_image}
         server.haechi.host_agents._steps._images._image = lambda: chosen["image"]
         return Fleet(server, chosen)
@@ -253,19 +256,14 @@ def newest(made: Fleet, device_id: str) -> Sample | None:
     return None if found is None else found[1]
 
 
-async def test_an_agent_on_a_node_serves_its_pods(
-    site, bundle, flannel, installed_hosts, fleet, agent_image
-):
-    (node,) = await installed_hosts(1)
-    await byhand.form(node, [], flannel, bundle.kubernetes)
+async def test_an_agent_on_a_node_serves_its_pods(site, bare_hosts, fleet, agent_image):
+    (node,) = await bare_hosts(1)
     made: Fleet = await fleet(site)
     haechi = made.server.haechi
-    device = await made.device(node, node=True, labels={"redirect": f"{OLD}:5231"})
-
-    began_s = time.monotonic()
-    installed = await made.does("POST", f"/devices/{device}/agent")
+    device = await made.device(node, labels={"redirect": f"{OLD}:5231"})
+    await made.form(device)
+    installed = await made.begun("install_agent", device)
     assert installed.state == "succeeded", installed.error
-    print(f"agent installed and seen after {time.monotonic() - began_s:.1f} s")
     assert (await made.agent(device))["presence"] == "ok"
     assert not await node.holds("test -e /var/lib/haechi-agent/invitation.json")
     await node.until(

@@ -117,13 +117,15 @@ class Dock:
 
 @pytest.fixture
 async def dock(site: Site, docker_host: Host, tmp_path: Path) -> AsyncIterator[Dock]:
-    del docker_host  # the site's gateway is there once the first host is
+    # The site's gateway is there while a host is: one that no test switches off.
+    await asyncio.gather(site.host("anchor"), docker_host.await_ssh())
     flags = {
         "server.listen": f"{site.gateway}:{free_port(site.gateway)}",
         "server.tls": "off",
         "registry.listen": f"{site.gateway}:0",
     }
     async with running_server(tmp_path / "data", flags) as server:
+        server.client.timeout = LIMIT_S
         mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
         assert (await server.client.put("/base-images", json=mapped)).status_code == 200
         yield Dock(site, server)

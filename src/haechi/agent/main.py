@@ -351,7 +351,7 @@ class Agent:
         return self.media.heard
 
     async def _capacity(self) -> Capacity:
-        engine = ""
+        engine = "kubernetes" if self.options.node else ""
         if self.options.docker_socket:
             with contextlib.suppress(AppError):
                 version = await self.engine.version()
