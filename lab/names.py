@@ -57,7 +57,7 @@ def container(owner: str, site: str, host: str) -> str:
 def valid(name: str) -> str:
     """The name, if it may be one of a site or host."""
     if not PATTERN.fullmatch(name):
-        raise ValueError(f"{name!r}: small letters, digits and dashes, at most 30")
+        raise ValueError(f"{name!r} is no name here: small letters, digits and dashes, at most 30")
     return name
 
 

@@ -16,6 +16,7 @@ from lab.host import Host
 from lab.site import Site
 
 KEPT_DISKS = ("/var/lib/containerd",)
+KEEP = 4
 # A prepared host is nobody yet: it gets its identity, users' secrets and journal anew.
 ANONYMOUS = """\
 : > /etc/machine-id
@@ -83,3 +84,17 @@ async def _make(
             timeout_s=600,
         )
     scratch.rename(folder)
+    await _prune(done.image.rpartition(":")[0])
+
+
+async def _prune(repository: str) -> None:
+    """Of each kind the newest few stay: while code changes, a new one comes with every change."""
+    listed = await engine.podman(
+        *("image", "ls", "--sort", "created", "--format", "{{.Repository}}:{{.Tag}}", repository)
+    )
+    for reference in listed.out.split()[KEEP:]:
+        name, _, digest = reference.rpartition(":")
+        # One that a host runs on stays, and so does its seed.
+        if (await engine.podman("image", "rm", reference, check=False)).status == 0:
+            seed = engine.root() / "seeds" / f"{name.rpartition('/')[2]}-{digest}"
+            shutil.rmtree(seed, ignore_errors=True)

@@ -5,16 +5,23 @@
 
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
 
+from haechi.adapters.ssh_asyncssh import AsyncsshHosts
+from haechi.core.access import Principal
+from haechi.core.secrets import Secret
 from haechi.domains.clusters import manifests
 from haechi.domains.clusters.bundle.model import Bundle
 from haechi.domains.clusters.bundle.shelf import Shelf
+from haechi.domains.clusters.host import prepare
+from haechi.domains.clusters.host.ports import Shell, Target
 from haechi.settings import BundleSettings
-from lab import Host, Site, byhand, engine, images
+from lab import Host, Site, byhand, engine, images, profile
 from lab.prepared import prepared
 
 PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
@@ -51,6 +58,79 @@ async def docker_host(site: Site) -> Host:
     host = await site.host("docker-1", image=images.docker())
     await host.until("docker info > /dev/null", "Docker runs")
     return host
+
+
+@dataclass
+class Logins:
+    """The lab's hosts as the inventory would tell of them: by name, with a login and a pinned key."""
+
+    targets: dict[str, Target] = field(default_factory=dict)
+
+    async def add(self, host: Host, *, keeper: bool = False) -> str:
+        """Log in as `robot` (key, sudo asks nothing) or as `keeper` (password, sudo asks)."""
+        login = host.keeper if keeper else host.robot
+        self.targets[host.name] = Target(
+            device_id=host.name,
+            name=host.name,
+            addresses=(host.address,),
+            port=22,
+            user=login.user,
+            password=Secret(login.password) if login.password else None,
+            key=Secret(login.key_file.read_text()) if login.key_file else None,
+            host_key=await host.host_key(),
+        )
+        return host.name
+
+    async def target(self, device_id: str) -> Target:
+        return self.targets[device_id]
+
+    async def pin(self, device_id: str, host_key: str, *, by: Principal) -> None:
+        self.targets[device_id] = self.targets[device_id]._replace(host_key=host_key)
+
+
+@dataclass
+class Reach:
+    """haechi's own way to lab hosts: `async with await reach.shell(host) as shell`."""
+
+    logins: Logins
+    hosts: AsyncsshHosts
+
+    async def shell(
+        self, host: Host, *, keeper: bool = False
+    ) -> AbstractAsyncContextManager[Shell]:
+        return self.hosts.open(await self.logins.add(host, keeper=keeper))
+
+
+@pytest.fixture
+async def reach() -> AsyncIterator[Reach]:
+    logins = Logins()
+    hosts = AsyncsshHosts(logins)
+    yield Reach(logins, hosts)
+    await hosts.close()
+
+
+@pytest.fixture
+async def prepared_hosts(
+    site: Site, bundle: Bundle, reach: Reach
+) -> Callable[..., Awaitable[list[Host]]]:
+    """`await prepared_hosts(2)`: hosts that haechi has prepared, as control plane and worker alike.
+
+    Done once for each bundle and each state of the code that prepares, then started from there.
+    """
+
+    async def do(_site: Site, host: Host) -> None:
+        wanted = prepare.Preparation(bundle, "control_plane", profile.CONTAINERD)
+        async with await reach.shell(host) as shell:
+            await prepare.prepare(shell, wanted, log=print, progress=lambda _: None)
+
+    code = sorted(Path(prepare.__file__).parent.rglob("*.*"))
+    texts = [file.read_text() for file in code if file.suffix in {".py", ".sh"}]
+    ready = await prepared("prepared", [bundle.digest, *texts, str(profile.CONTAINERD)], do)
+
+    async def add(count: int, to: Site = site, **settings: object) -> list[Host]:
+        return await ready.add(to, count, **settings)
+
+    return add
 
 
 @pytest.fixture(scope="session")
