@@ -11,6 +11,8 @@ from haechi.protocol.bounds import Id, Number
 MAX_BATCH: Final = 1000
 MAX_ATTRIBUTES_BYTES: Final = 4096
 BOX_TOLERANCE: Final = 0.01
+_LOW: Final = -BOX_TOLERANCE
+_HIGH: Final = 1 + BOX_TOLERANCE
 
 ShortText = Annotated[str, Meta(min_length=1, max_length=128)]
 Track = Annotated[str, Meta(max_length=128)] | Annotated[int, Meta(ge=-(2**62), le=2**62)]
@@ -69,12 +71,14 @@ def problem_of(result: Result) -> str | None:
     if (result.class_ is None) != (result.class_prob is None):
         return "class and class_prob belong together"
     for index, found in enumerate(result.objects):
-        if not all(map(math.isfinite, found.box)):
-            return f"objects[{index}].box is not finite"
         x, y, w, h = found.box
-        low, high = -BOX_TOLERANCE, 1 + BOX_TOLERANCE
-        if w < 0 or h < 0 or x < low or y < low or x + w > high or y + h > high:
-            return f"objects[{index}].box lies outside the frame"
+        # Asked of every object: what is not finite is not within either.
+        if not (
+            w >= 0 and h >= 0 and x >= _LOW and y >= _LOW and x + w <= _HIGH and y + h <= _HIGH
+        ):
+            finite = all(map(math.isfinite, found.box))
+            fault = "lies outside the frame" if finite else "is not finite"
+            return f"objects[{index}].box {fault}"
     for key, value in result.attributes.items():
         if isinstance(value, float) and not math.isfinite(value):
             return f"attributes.{key} is not finite"

@@ -40,6 +40,7 @@ class _Claiming(Result):
 
 
 _Rows = list[_Claiming] | list[Result]
+_encode = msgspec.json.Encoder().encode
 _decode_many = msgspec.json.Decoder(list[Result])
 _decode_one = msgspec.json.Decoder(Result)
 _decode_claiming = msgspec.json.Decoder(list[_Claiming])
@@ -169,7 +170,7 @@ def encode_objects(objects: list[DetectedObject]) -> str | None:
     """Compact JSON: [[x, y, w, h, class, prob], …], a seventh value where there is a track."""
     if not objects:
         return None
-    return msgspec.json.encode(
+    return _encode(
         [
             (*found.box, found.class_, found.class_prob)
             if found.track is None

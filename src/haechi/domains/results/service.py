@@ -188,15 +188,17 @@ class Results:
         flags: int,
     ) -> NewRow:
         # A device may say any number: one that no calendar has would spoil every list it is in.
-        captured_ms = min(max(captured_ms, 0), LAST_MS)
-        received_ms = min(max(received_ms, 0), LAST_MS)
+        if not 0 <= captured_ms <= LAST_MS:
+            captured_ms = min(max(captured_ms, 0), LAST_MS)
+        if not 0 <= received_ms <= LAST_MS:
+            received_ms = min(max(received_ms, 0), LAST_MS)
         camera_id = row.camera_id or self._only_camera(source.deployment_id)
         if camera_id and not self._authority(
             camera_id, source.package_id, row.epoch, source.device_id, captured_ms
         ):
             flags |= NOT_AUTHORITATIVE
         objects = rows.encode_objects(row.objects) if row.objects else None
-        claimed = rows.claims_of(row)
+        claimed = row.claimed if type(row) is Result else rows.claims_of(row)
         values = (
             captured_ms,
             received_ms,
