@@ -39,7 +39,7 @@ class Deploying(Upkeeping):
     ) -> None:
         super().__init__(loaded, clock=clock, db=db, keyring=keyring, server_id=server_id)
         parts = self.registry_parts
-        self.places = InventoryPlaces(self.inventory)
+        self.places = InventoryPlaces(self.inventory, self.clusters)
         self.assignments = Assignments(
             db=self.db,
             bus=self.bus,

@@ -31,6 +31,8 @@ def deployment() -> None:
 @click.argument("version")
 @click.option("--device", "devices", multiple=True, help="Device (name or id); repeatable.")
 @click.option("--group", help="Group of devices (name or id).")
+@click.option("--cluster", help="Workers of a cluster (name or id).")
+@click.option("--control-planes", is_flag=True, help="The cluster's control planes too.")
 @click.option("--strategy", type=click.Choice(["overlap", "recreate"]), help="[default: chosen]")
 @click.option("--env", "environment", multiple=True, type=PAIR, help="Repeatable.")
 @click.option("--cpu", type=float, help="Limit in cores.")
@@ -79,6 +81,11 @@ def deploy_package(api: Api, /, package: str, version: str, **options: Any) -> N
         body["cameras"]["camera_ids"] = wanted
     if options["group"]:
         body["group_id"] = id_of(api, "/groups", options["group"])
+    if options["cluster"]:
+        body["cluster_id"] = id_of(api, "/clusters", options["cluster"])
+        body["control_planes"] = options["control_planes"]
+    elif options["control_planes"]:
+        raise click.UsageError("--control-planes needs --cluster.")
     if options["strategy"]:
         body["strategy"] = options["strategy"]
     _follow(api, api.post("/deployments", body), no_wait=options["no_wait"])

@@ -82,6 +82,8 @@ class FakePlaces:
     cameras: dict[str, str | None] = field(default_factory=dict)
     """Camera → home device."""
     groups: dict[str, list[str]] = field(default_factory=dict)
+    clusters: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+    """Id → (control planes, workers)."""
 
     async def device(self, device_id: str) -> Place:
         if device_id not in self.devices:
@@ -90,6 +92,10 @@ class FakePlaces:
 
     async def devices_of_group(self, group_id: str) -> list[str]:
         return self.groups[group_id]
+
+    async def devices_of_cluster(self, cluster_id: str, *, control_planes: bool) -> list[str]:
+        masters, workers = self.clusters[cluster_id]
+        return [*masters, *workers] if control_planes else list(workers)
 
     async def camera(self, camera_id: str) -> CameraPlace:
         if camera_id not in self.cameras:

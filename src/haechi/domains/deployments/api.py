@@ -47,6 +47,10 @@ class DeployIn(In):
     version_id: Id
     device_ids: list[Id] = Field(default_factory=list, max_length=1000)
     group_id: Id | None = None
+    cluster_id: Id | None = None
+    """Every worker of this cluster."""
+    control_planes: bool = False
+    """The cluster's control planes too."""
     strategy: Literal["overlap", "recreate"] | None = None
     """Absent: the package's, else chosen by what fits."""
     environment: dict[EnvironmentName, EnvironmentValue] = Field(
@@ -172,13 +176,15 @@ def _deployment_routes(api: APIRouter, deployments: Deployments, places: Places)
     @api.post("/deployments", status_code=202, tags=["deployments"])
     @requires(Role.OPERATOR)
     async def deploy_package(body: DeployIn, by: Caller, response: Response) -> AcceptedOut:
-        """Deploy a package version to devices or a group, replacing what runs there of the same
-        package. The outcome of each device is in the operation's result.
+        """Deploy a package version to devices, a group or a cluster, replacing what runs there of
+        the same package. The outcome of each device is in the operation's result.
         """
         operation = await deployments.deploy_package(
             body.version_id,
             body.device_ids,
             group_id=body.group_id,
+            cluster_id=body.cluster_id,
+            control_planes=body.control_planes,
             by=by,
             wishes=body.wishes(),
             wait_s=body.wait_s,

@@ -11,6 +11,9 @@ from haechi.core.secrets import Secret
 from haechi.core.tasks import Tasks
 from haechi.domains.builds.registry import SiteRegistry
 from haechi.domains.builds.service import Builds
+from haechi.domains.clusters.errors import ClusterNotFound
+from haechi.domains.clusters.model import MemberState
+from haechi.domains.clusters.service import Clusters
 from haechi.domains.deployments import store
 from haechi.domains.deployments.model import NotBuilt
 from haechi.domains.deployments.ports import (
@@ -127,8 +130,11 @@ class BuiltImages:
 
 
 class InventoryPlaces:
-    def __init__(self, inventory: Inventory) -> None:
+    """`clusters` None: there are none."""
+
+    def __init__(self, inventory: Inventory, clusters: Clusters | None = None) -> None:
         self._inventory = inventory
+        self._clusters = clusters
 
     async def device(self, device_id: str) -> Place:
         found = await self._inventory.devices.get(device_id)
@@ -136,6 +142,16 @@ class InventoryPlaces:
 
     async def devices_of_group(self, group_id: str) -> list[str]:
         return list((await self._inventory.groups.get(group_id)).device_ids)
+
+    async def devices_of_cluster(self, cluster_id: str, *, control_planes: bool) -> list[str]:
+        if self._clusters is None:
+            raise ClusterNotFound(id=cluster_id)
+        view = await self._clusters.book.get(cluster_id)
+        return [
+            one.device_id
+            for one in view.members
+            if one.state == MemberState.READY and (control_planes or not one.is_control_plane)
+        ]
 
     async def camera(self, camera_id: str) -> CameraPlace:
         found = await self._inventory.cameras.get(camera_id)

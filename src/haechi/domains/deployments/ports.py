@@ -159,6 +159,9 @@ class Places(Protocol):
 
     async def devices_of_group(self, group_id: str) -> list[str]: ...
 
+    async def devices_of_cluster(self, cluster_id: str, *, control_planes: bool) -> list[str]:
+        """Its workers that are in order, with its control planes where asked for."""
+
     async def camera(self, camera_id: str) -> CameraPlace: ...
 
     async def cameras_of(self, device_id: str) -> list[str]: ...

@@ -79,10 +79,14 @@ class Deployments:
         *,
         by: Principal,
         group_id: str | None = None,
+        cluster_id: str | None = None,
+        control_planes: bool = False,
         wishes: Wishes | None = None,
         wait_s: float | None = None,
     ) -> Operation:
-        """One parent operation with a child per device. A device that is away is waited for
+        """To devices, a group's, and a cluster's workers (with `control_planes` all of its nodes).
+
+        One parent operation with a child per device. A device that is away is waited for
         `wait_s`; None: a moment, as for an engine that does not answer.
 
         The same deployment already under way is joined; another one on the same device and
@@ -94,6 +98,8 @@ class Deployments:
         targets = [*device_ids]
         if group_id is not None:
             targets += await c.places.devices_of_group(group_id)
+        if cluster_id is not None:
+            targets += await c.places.devices_of_cluster(cluster_id, control_planes=control_planes)
         targets = [(await c.places.device(one)).device_id for one in dict.fromkeys(targets)]
         if not targets:
             raise NoTargets

@@ -1,0 +1,217 @@
+"""Deploying to a cluster's nodes: the whole flow over the Kubernetes engine and a small API."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from haechi.adapters import engine_kube, kube_pull
+from haechi.adapters.engine_kube import KubeEngine
+from haechi.adapters.kube_lightkube import LightKubes
+from haechi.adapters.kube_nodes import Seat
+from haechi.core.access import SYSTEM
+from haechi.domains.deployments import keeping
+from haechi.testing.deployments import image_reference
+from haechi.testing.kube_api import FakeKube, running_kube
+from haechi.testing.kube_nodes import KubeNodes
+from haechi.testing.kube_store import Key
+from haechi.testing.waiting import eventually
+
+from .conftest import World
+
+NODES = {"dev-cp": "cp", "dev-a": "gate", "dev-b": "yard"}
+
+
+class OnKubernetes(World):
+    kube: FakeKube
+    nodes: KubeNodes
+
+    async def deploy_to_cluster(self, version: str, *, all_nodes: bool = False):
+        operation = await self.deployments.deploy_package(
+            f"ver-{version}", [], cluster_id="clu-1", control_planes=all_nodes, by=SYSTEM
+        )
+        return await self.operations.wait(operation.id)
+
+    def versions_on(self, device_id: str = "dev-a") -> list[str]:
+        """Versions that run there."""
+        by_image = {image_reference(f"ver-{one}"): one for one in ("1", "2", "3")}
+        return [by_image[image] for image in self.nodes.running(device_id)]
+
+
+@pytest.fixture
+async def site(tmp_path, monkeypatch) -> AsyncIterator[OnKubernetes]:
+    monkeypatch.setattr(keeping, "LEAVE_ALONE", timedelta(0))
+    monkeypatch.setattr(engine_kube, "MARGIN_S", 1.0)
+    monkeypatch.setattr(engine_kube, "STARTED_S", 2.0)
+    monkeypatch.setattr(kube_pull, "SILENT_S", 1.0)
+    kubes = LightKubes()
+    async with running_kube(tmp_path) as kube:
+        nodes = KubeNodes(kube.store, registry={image_reference(f"ver-{n}") for n in (1, 2, 3)})
+        for device_id, name in NODES.items():
+            await nodes.add(name, device_id)
+
+        async def locate(device_id: str) -> Seat | None:
+            return Seat("clu-test", device_id, NODES[device_id], NODES[device_id], kube.access)
+
+        world = OnKubernetes(tmp_path, engine=KubeEngine(kubes, locate))  # type: ignore[arg-type]
+        world.kube, world.nodes = kube, nodes
+        world.places.devices |= NODES
+        world.places.clusters["clu-1"] = (["dev-cp"], ["dev-a", "dev-b"])
+        async with nodes.working():
+            await world.begin()
+            world.devices.connected.clear()  # no agents: proven by staying up
+            yield world
+            await world.end()
+            await kubes.close()
+
+
+async def test_a_cluster_is_its_workers_and_its_control_planes_where_asked(site):
+    operation = await site.deploy_to_cluster("1")
+    assert operation.state == "succeeded", operation.error
+    assert [site.versions_on(one) for one in ("dev-cp", "dev-a", "dev-b")] == [[], ["1"], ["1"]]
+    rows = operation.ctx["result"]["devices"]
+    assert [(row["device_id"], row["outcome"]) for row in rows] == [
+        ("dev-a", "deployed"),
+        ("dev-b", "deployed"),
+    ]
+    (one,) = await site.running()
+    assert one.engine == "kubernetes"
+    assert (await site.deploy_to_cluster("1", all_nodes=True)).state == "succeeded"
+    assert [site.versions_on(one) for one in ("dev-cp", "dev-a", "dev-b")] == [["1"], ["1"], ["1"]]
+
+
+async def test_one_bad_node_does_not_stop_the_others(site):
+    await site.nodes.lose("yard")
+    operation = await site.deployments.deploy_package(
+        "ver-1", [], cluster_id="clu-1", by=SYSTEM, wait_s=0.5
+    )
+    ended = await site.operations.wait(operation.id)
+    assert ended.state == "failed"
+    good, bad = ended.ctx["result"]["devices"]
+    assert (good["state"], bad["state"]) == ("succeeded", "failed")
+    assert bad["error"]["code"] == "clusters.node_away"
+    assert bad["error"]["data"]["node"] == "yard"
+    assert site.versions_on("dev-a") == ["1"]
+
+
+async def test_the_new_version_is_there_before_the_old_one_goes(site):
+    await site.deploy("1")
+    assert (await site.deploy("2", strategy="overlap")).state == "succeeded"
+    assert site.versions_on() == ["2"]
+    pods = [
+        (change.type, change.seen["spec"]["containers"][0]["image"])
+        for change in site.kube.store.history
+        if change.key.plural == "pods" and change.key.name.startswith("dep-")
+    ]
+    first, second = image_reference("ver-1"), image_reference("ver-2")
+    assert pods.index(("ADDED", second)) < pods.index(("DELETED", first))
+
+
+async def test_recreate_stops_the_old_one_first_and_says_how_long_it_took(site):
+    await site.deploy("1")
+    operation = await site.deploy("2", strategy="recreate")
+    assert operation.state == "succeeded", operation.error
+    assert site.versions_on() == ["2"]
+    (row,) = operation.ctx["result"]["devices"]
+    assert row["gap_s"] >= 0
+
+
+@pytest.mark.parametrize("strategy", ["overlap", "recreate"])
+async def test_a_bad_version_is_taken_back(site, strategy):
+    await site.deploy("1")
+    site.nodes.behaviour[image_reference("ver-2")] = "crash"
+    operation = await site.deploy("2", strategy=strategy)
+    assert operation.state == "failed"
+    assert operation.error["code"] == "deployments.not_proven"
+    await eventually(lambda: site.versions_on() == ["1"])
+    (one,) = await site.running()
+    assert one.version == "1"
+    names = {deployment["metadata"]["name"] for deployment in site.kube.store.find("Deployment")}
+    assert names == {one.id}
+
+
+async def test_an_image_that_the_registry_lacks_touches_nothing(site):
+    await site.deploy("1")
+    site.nodes.registry.clear()
+    operation = await site.deploy("2")
+    assert operation.error["code"] == "agent.image_not_found"
+    assert site.versions_on() == ["1"]
+
+
+async def test_a_registry_that_is_away_is_waited_for(site):
+    await site.deploy("1")
+    site.nodes.registry_error = "dial tcp: connect: connection refused"
+    operation = await site.begin_deploy("2")
+
+    await eventually(
+        lambda: [1 for method, path in site.kube.api.calls if method == "DELETE" and "pull" in path]
+    )
+    assert site.versions_on() == ["1"]
+    site.nodes.registry_error = ""
+    ended = await site.operations.wait(operation.id)
+    assert ended.state == "succeeded", ended.error
+    await eventually(lambda: site.versions_on() == ["2"])
+
+
+async def test_what_somebody_deleted_or_edited_comes_back(site):
+    await site.deploy("1")
+    (one,) = await site.running()
+    key = Key("apps/v1", "deployments", "haechi-ai", one.id)
+    objects = site.kube.store.objects
+    before = objects[key]["metadata"]["uid"]
+    await site.kube.store.remove(key)
+    await eventually(lambda: key in objects and objects[key]["metadata"]["uid"] != before)
+    await eventually(lambda: site.versions_on() == ["1"])
+    await site.kube.store.merge(key, {"spec": {"replicas": 0}})
+    await eventually(lambda: objects[key]["spec"]["replicas"] == 1)
+    await eventually(lambda: site.versions_on() == ["1"])
+    assert (await site.running())[0].id == one.id
+
+
+async def test_an_api_that_is_away_for_a_while_only_delays(site):
+    await site.deploy("1")
+    for _ in range(8):
+        site.kube.api.faults.append((503, "the server is currently unable to handle the request"))
+    operation = await site.deploy("2")
+    assert operation.state == "succeeded", operation.error
+    await eventually(lambda: site.versions_on() == ["2"])
+
+
+@pytest.mark.parametrize("at", ["Secret", "Deployment"])
+async def test_a_server_killed_in_the_middle_finds_what_it_had_begun(site, at):
+    await site.deploy("1")
+    began = await site.begin_deploy("2")
+
+    def begun() -> bool:
+        found = site.kube.store.find(at)
+        return len([one for one in found if one["metadata"]["name"].startswith("dep-")]) > 1
+
+    await eventually(begun)
+    await site.kill()
+    await site.revive()
+    ended = await site.operations.wait(began.id)
+    assert ended.state == "succeeded", ended.error
+    await eventually(lambda: site.versions_on() == ["2"])
+    assert site.nodes.started.count(image_reference("ver-2")) == 1
+
+
+async def test_what_runs_is_adopted_by_a_server_that_comes_back(site):
+    await site.deploy("1")
+    before = [pod["metadata"]["uid"] for pod in site.kube.store.find("Pod")]
+    await site.kill()
+    await site.revive()
+    await site.deployments.keeper.look()
+    (one,) = await site.running()
+    assert (await site.deployments.book.get(one.id)).observed.state == "running"
+    assert [pod["metadata"]["uid"] for pod in site.kube.store.find("Pod")] == before
+
+
+async def test_it_is_removed_and_its_last_words_are_kept(site):
+    await site.deploy("1")
+    (one,) = await site.running()
+    operation = await site.deployments.remove_deployment(one.id, by=SYSTEM)
+    ended = await site.operations.wait(operation.id)
+    assert ended.ctx["result"]["outcome"] == "removed"
+    assert site.kube.store.find("Deployment") == []
+    lines = [line async for line in site.deployments.book.logs(one.id)]
+    assert "log of" in lines[0]
