@@ -38,7 +38,7 @@ async def test_a_different_call_on_a_busy_subject_is_told_who_holds_it(site):
     site.engine.hold["start"] = asyncio.Event()
     loop = asyncio.get_running_loop()
     first = loop.create_task(site.post(DEPLOY, {"sid": site.e1, "did": "ni01"}))
-    await asyncio.wait_for(site.engine.held.wait(), 5)
+    await asyncio.wait_for(site.engine.held.wait(), 60)
     other = (await site.post(DEPLOY, {"sid": e2, "did": "ni01"})).json()
     assert other["code"] == "9999"
     removal = (await site.post("/remove_uploadedEdgeAi", {"id": site.e1})).json()
@@ -56,7 +56,7 @@ async def test_a_dashboards_operation_makes_it_busy_too(site):
     site.engine.hold["start"] = asyncio.Event()
     device = await site.inventory.devices.get("ni01")
     held = await site.deployments.deploy_package(site.e1, [device.id], by=SYSTEM)
-    await asyncio.wait_for(site.engine.held.wait(), 5)
+    await asyncio.wait_for(site.engine.held.wait(), 60)
     reply = (await site.post(DEPLOY, {"sid": e2, "did": "ni01"})).json()
     assert reply["code"] == "9999"
     holder = await site.operations.get(reply["busy_with"])
@@ -115,9 +115,9 @@ async def test_a_caller_who_goes_away_does_not_stop_it(site):
     }
     loop = asyncio.get_running_loop()
     call = loop.create_task(site.interop.app(scope, receive, send))
-    await asyncio.wait_for(site.engine.held.wait(), 5)
+    await asyncio.wait_for(site.engine.held.wait(), 60)
     gone.set()
-    await asyncio.wait_for(call, 5)
+    await asyncio.wait_for(call, 60)
     assert sent == []
     again = loop.create_task(site.post(DEPLOY, {"sid": site.e1, "did": "ni01"}))
     await asyncio.sleep(0.05)

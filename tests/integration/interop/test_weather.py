@@ -168,7 +168,7 @@ async def test_cancelled_before_the_old_was_touched_the_new_one_goes(weather):
     weather.engine.hold["start"] = asyncio.Event()
     await say_for(weather, "02", 10)
     started = await say(weather, "02")
-    await asyncio.wait_for(weather.engine.held.wait(), 5)
+    await asyncio.wait_for(weather.engine.held.wait(), 60)
     await weather.operations.cancel(started["operation_id"])
     weather.engine.hold["start"].set()
     assert (await ended(weather, started)).state == "cancelled"
@@ -268,7 +268,7 @@ async def test_a_killed_server_goes_on_with_the_switch(tmp_path, stage):
             await world.post("/request_deploy_aiToDevice", {"aid": aid, "nid": "ni01"})
     world.engine.hold[stage] = asyncio.Event()
     started = await say(world, "02")
-    await asyncio.wait_for(world.engine.held.wait(), 10)
+    await asyncio.wait_for(world.engine.held.wait(), 60)
     await world.end()
     world.engine.hold[stage].set()
     seen = watch(world)

@@ -79,7 +79,7 @@ class Intake:
 
     def wait_for_rows(self, count: int) -> list[dict]:
         with self.arrived:
-            assert self.arrived.wait_for(lambda: len(self.rows) >= count, 15), self.rows
+            assert self.arrived.wait_for(lambda: len(self.rows) >= count, 90), self.rows
             return list(self.rows)
 
     def close(self) -> None:

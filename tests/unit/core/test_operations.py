@@ -335,7 +335,7 @@ async def test_asked_twice_to_cancel_it_is_undone_once_and_whole(db, tmp_path):
     await engine.start_engine()
     await until(lambda: engine._live.keys() == {other.id, resumed.id})
     await engine.cancel(resumed.id)  # while it waits for the other's turn to end
-    await asyncio.wait_for(undoing.wait(), 5)
+    await asyncio.wait_for(undoing.wait(), 60)
     await engine.cancel(resumed.id)
     undone.set()
     async with asyncio.timeout(60):
