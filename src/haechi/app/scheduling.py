@@ -25,6 +25,9 @@ class Scheduling(Deploying):
         schedules_neighbours.register(
             self.schedules,
             deployments=self.deployments,
+            places=self.places,
             packages=self.packages,
             inventory=self.inventory,
+            clusters=self.clusters,
+            upkeep=self.upkeep,
         )

@@ -38,10 +38,15 @@ def _when(command: Any) -> Any:
 
 
 def _targets(command: Any) -> Any:
-    command = click.option("--group", "group_ref", help="A group: its members of that day.")(
-        command
-    )
-    return click.option("--device", "devices", multiple=True, help="May be repeated.")(command)
+    """Whom: of every command that deploys or removes."""
+    for option in (
+        click.option("--control-planes", is_flag=True, help="The cluster's control planes too."),
+        click.option("--cluster", "cluster_ref", help="A cluster: its workers of that day."),
+        click.option("--group", "group_ref", help="A group: its members of that day."),
+        click.option("--device", "devices", multiple=True, help="May be repeated."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -88,13 +93,16 @@ def create_deploy(
     version: str,
     devices: tuple[str, ...],
     group_ref: str | None,
+    cluster_ref: str | None,
+    control_planes: bool,
     **when: Any,
 ) -> None:
     """Deploy VERSION of PACKAGE at a time."""
     action = {
         "type": "deploy_package",
         "version_id": api.get(f"/packages/{package_ref}/versions/{version}")["id"],
-        **_named(api, devices, group_ref),
+        **_named(api, devices, group_ref, cluster_ref),
+        "control_planes": control_planes,
     }
     api.show(api.post("/schedules", {"name": name, "action": action, **given(when)}))
 
@@ -112,13 +120,16 @@ def create_remove(
     package_ref: str,
     devices: tuple[str, ...],
     group_ref: str | None,
+    cluster_ref: str | None,
+    control_planes: bool,
     **when: Any,
 ) -> None:
     """Remove what runs of a package at a time."""
     action = {
         "type": "remove_package",
         "package_id": id_of(api, "/packages", package_ref),
-        **_named(api, devices, group_ref),
+        **_named(api, devices, group_ref, cluster_ref),
+        "control_planes": control_planes,
     }
     api.show(api.post("/schedules", {"name": name, "action": action, **given(when)}))
 
@@ -130,7 +141,7 @@ def create_remove(
 @pass_api
 def create_backup(api: Api, /, name: str, cluster_ref: str, **when: Any) -> None:
     """Back a cluster up at a time."""
-    action = {"type": "backup_cluster", "cluster_id": id_of(api, "/clusters", cluster_ref)}
+    action = {"type": "back_up_cluster", "cluster_id": id_of(api, "/clusters", cluster_ref)}
     api.show(api.post("/schedules", {"name": name, "action": action, **given(when)}))
 
 
@@ -181,9 +192,11 @@ def delete_schedule(api: Api, schedule_ref: str) -> None:
     api.say("삭제했습니다.", "Deleted.")
 
 
-def _named(api: Api, devices: tuple[str, ...], group_ref: str | None) -> dict[str, Any]:
-    group_id = None if group_ref is None else id_of(api, "/groups", group_ref)
+def _named(
+    api: Api, devices: tuple[str, ...], group_ref: str | None, cluster_ref: str | None
+) -> dict[str, Any]:
     return {
         "device_ids": [id_of(api, "/devices", ref) for ref in devices],
-        "group_id": group_id,
+        "group_id": None if group_ref is None else id_of(api, "/groups", group_ref),
+        "cluster_id": None if cluster_ref is None else id_of(api, "/clusters", cluster_ref),
     }

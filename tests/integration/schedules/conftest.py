@@ -94,7 +94,7 @@ class World:
             site=Site(),
         )
         self.schedules.can("deploy_package", self.action)
-        self.schedules.can("backup_cluster", self.backup)
+        self.schedules.can("back_up_cluster", self.backup)
         await self.operations.start_engine()
         self.schedules.start()
 

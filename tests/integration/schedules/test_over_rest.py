@@ -104,7 +104,7 @@ async def test_edits_need_what_was_read(server):
         ({"cron": None, "at": "2030-01-01T00:00:00"}, 422, "core.bad_request"),
         ({"timezone": "Mars/Base"}, 422, "core.bad_request"),
         ({"timezone": "../../etc/passwd"}, 422, "core.bad_request"),
-        ({"action": {"type": "backup_cluster", "cluster_id": "clu-nothing"}}, None, None),
+        ({"action": {"type": "back_up_cluster", "cluster_id": "clu-nothing"}}, 404, "clusters.not_found"),
         ({"action": {"type": "explode"}}, 422, "core.bad_request"),
         ({"more": 1}, 422, "core.bad_request"),
     ],

@@ -54,7 +54,7 @@ async def test_again_and_again_by_cron(world):
 
 
 async def test_an_action_without_devices(world):
-    made = await world.create(action="backup_cluster", at=START + timedelta(minutes=1))
+    made = await world.create(action="back_up_cluster", at=START + timedelta(minutes=1))
     await settled(world)
     await world.turn(61)
     (run,) = await world.ended(made)

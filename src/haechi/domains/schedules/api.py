@@ -27,6 +27,8 @@ class DeployPackageIn(DeployIn):
             "version_id": self.version_id,
             "device_ids": self.device_ids,
             "group_id": self.group_id,
+            "cluster_id": self.cluster_id,
+            "control_planes": self.control_planes,
             "wishes": self.wishes().as_json(),
         }
 
@@ -38,15 +40,19 @@ class RemovePackageIn(In):
     package_id: Id
     device_ids: list[Id] = Field(default_factory=list, max_length=1000)
     group_id: Id | None = None
+    cluster_id: Id | None = None
+    """Every worker of this cluster."""
+    control_planes: bool = False
+    """The cluster's control planes too."""
 
     def arguments(self) -> dict[str, Any]:
         return self.model_dump(exclude={"type"})
 
 
-class BackupClusterIn(In):
+class BackUpClusterIn(In):
     """Back the cluster up."""
 
-    type: Literal["backup_cluster"]
+    type: Literal["back_up_cluster"]
     cluster_id: Id
 
     def arguments(self) -> dict[str, Any]:
@@ -54,7 +60,7 @@ class BackupClusterIn(In):
 
 
 ActionIn = Annotated[
-    DeployPackageIn | RemovePackageIn | BackupClusterIn, Field(discriminator="type")
+    DeployPackageIn | RemovePackageIn | BackUpClusterIn, Field(discriminator="type")
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from haechi.errors import Conflict, Invalid, Text
 
-ActionName = Literal["deploy_package", "remove_package", "backup_cluster"]
+ActionName = Literal["deploy_package", "remove_package", "back_up_cluster"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 RoleName = Literal["operator", "admin"]
 DAYS: Final[tuple[Day, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

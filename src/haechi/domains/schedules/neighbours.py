@@ -1,14 +1,18 @@
 """What schedules can do, by the domains beneath: deploy and remove AIs, back clusters up."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.access import Principal, Role
 from haechi.core.operations import Operation
+from haechi.domains.clusters.service import Clusters
+from haechi.domains.clusters.upkeep import Upkeep
 from haechi.domains.deployments.model import NotAgreed, Wishes
+from haechi.domains.deployments.ports import Places
 from haechi.domains.deployments.service import Deployments
 from haechi.domains.inventory import Inventory
 from haechi.domains.packages.model import Use
@@ -30,29 +34,40 @@ class InventorySite:
 
 
 class Targets:
-    """Devices by id and by group. A group means its members at the time of the run."""
+    """Devices by id, by group and by cluster. A group or a cluster means its members of the day."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, places: Places) -> None:
         self._inventory = inventory
+        self._places = places
 
     async def check(self, action: str, arguments: dict[str, Any]) -> dict[str, Any]:
         devices = [(await self._inventory.devices.get(one)).id for one in arguments["device_ids"]]
         group_id = arguments["group_id"]
         if group_id is not None:
             group_id = (await self._inventory.groups.get(group_id)).id
-        if not devices and group_id is None:
-            raise BadArguments(action=action, reason="no device and no group")
-        return {"device_ids": list(dict.fromkeys(devices)), "group_id": group_id}
+        cluster_id, masters = arguments["cluster_id"], arguments["control_planes"]
+        if cluster_id is not None:
+            await self._places.devices_of_cluster(cluster_id, control_planes=masters)
+        if not devices and group_id is None and cluster_id is None:
+            raise BadArguments(action=action, reason="no device, group or cluster")
+        return {
+            "device_ids": list(dict.fromkeys(devices)),
+            "group_id": group_id,
+            "cluster_id": cluster_id,
+            "control_planes": masters,
+        }
 
     async def devices(self, arguments: dict[str, Any]) -> list[str]:
         """Those that are still there."""
         wanted = list(arguments["device_ids"])
         if arguments["group_id"] is not None:
-            try:
-                group = await self._inventory.groups.get(arguments["group_id"])
-                wanted += group.device_ids
-            except NotFound:
-                pass  # its devices are named by nobody any more
+            with suppress(NotFound):  # deleted since: it names nobody any more
+                wanted += (await self._inventory.groups.get(arguments["group_id"])).device_ids
+        if arguments["cluster_id"] is not None:
+            with suppress(NotFound):
+                wanted += await self._places.devices_of_cluster(
+                    arguments["cluster_id"], control_planes=arguments["control_planes"]
+                )
         there = []
         for device_id in dict.fromkeys(wanted):
             try:
@@ -63,7 +78,7 @@ class Targets:
 
 
 class DeployPackage:
-    """Arguments: `version_id`, `device_ids`, `group_id`, `wishes`."""
+    """Arguments: `version_id`, `wishes`, and whom (`Targets`)."""
 
     by_device = True
 
@@ -94,7 +109,7 @@ class DeployPackage:
 
 
 class RemovePackage:
-    """Arguments: `package_id`, `device_ids`, `group_id`."""
+    """Arguments: `package_id`, and whom (`Targets`)."""
 
     by_device = True
 
@@ -134,26 +149,19 @@ class RemovePackage:
         return begun
 
 
-class ClusterBackups(Protocol):
-    """The clusters domain's backups."""
-
-    async def cluster_id(self, ref: str) -> str:
-        """Raises NotFound."""
-
-    async def backup_cluster(self, cluster_id: str, *, by: Principal) -> Operation: ...
-
-
-class BackupCluster:
+class BackUpCluster:
     """Arguments: `cluster_id`."""
 
     by_device = False
 
-    def __init__(self, backups: ClusterBackups) -> None:
-        self._backups = backups
+    def __init__(self, clusters: Clusters, upkeep: Upkeep) -> None:
+        self._clusters = clusters
+        self._upkeep = upkeep
 
     async def check(self, arguments: dict[str, Any], by: Principal) -> dict[str, Any]:
         del by
-        return {"cluster_id": await self._backups.cluster_id(arguments["cluster_id"])}
+        found = await self._clusters.book.get(arguments["cluster_id"])
+        return {"cluster_id": found.cluster.id}
 
     async def devices(self, arguments: dict[str, Any]) -> list[str]:
         del arguments
@@ -163,16 +171,24 @@ class BackupCluster:
         self, arguments: dict[str, Any], device_ids: Sequence[str], by: Principal
     ) -> list[Operation]:
         del device_ids
-        return [await self._backups.backup_cluster(arguments["cluster_id"], by=by)]
+        return [await self._upkeep.back_up_cluster(arguments["cluster_id"], by=by)]
 
 
 def register(
-    schedules: Schedules, *, deployments: Deployments, packages: Packages, inventory: Inventory
+    schedules: Schedules,
+    *,
+    deployments: Deployments,
+    places: Places,
+    packages: Packages,
+    inventory: Inventory,
+    clusters: Clusters,
+    upkeep: Upkeep,
 ) -> None:
-    """What schedules can do with AIs, and what they keep from being deleted."""
-    targets = Targets(inventory)
+    """What schedules can do, and what they keep from being deleted."""
+    targets = Targets(inventory, places)
     schedules.can("deploy_package", DeployPackage(deployments, packages, targets))
     schedules.can("remove_package", RemovePackage(deployments, packages, targets))
+    schedules.can("back_up_cluster", BackUpCluster(clusters, upkeep))
 
     async def version_uses(tx: AsyncSession, version_id: str) -> list[Use]:
         return [
