@@ -46,7 +46,7 @@ from haechi.protocol.commands import (
     RemovedContainer,
 )
 from haechi.protocol.desired import ContainerSpec, ContainerStatus
-from haechi.protocol.problems import NoContainer
+from haechi.protocol.problems import NoContainer, RegistryRefused, RegistryUnreachable
 
 NAME: Final = "kubernetes"
 POLL_S: Final = 0.25
@@ -62,6 +62,15 @@ CameraUrl = Callable[[str, ContainerSpec], Awaitable[str]]
 none."""
 
 
+Mend = Callable[[str], Awaitable[bool]]
+"""Look after a node's way to the registry; True where something was put right."""
+
+
+async def _no_mending(device_id: str) -> bool:
+    del device_id
+    return False
+
+
 async def _no_camera(device_id: str, spec: ContainerSpec) -> str:
     del device_id, spec
     return ""
@@ -71,11 +80,17 @@ class KubeEngine:
     name = NAME
 
     def __init__(
-        self, kubes: LightKubes, locate: Locate, *, camera_url: CameraUrl = _no_camera
+        self,
+        kubes: LightKubes,
+        locate: Locate,
+        *,
+        camera_url: CameraUrl = _no_camera,
+        mend: Mend = _no_mending,
     ) -> None:
         self._kubes = kubes
         self._locate = locate
         self._camera_url = camera_url
+        self._mend = mend
         self._based: set[str] = set()
         self._tails: OrderedDict[str, list[LogLine]] = OrderedDict()
         """Last words of what was stopped: its pod is gone, and its log with it."""
@@ -146,6 +161,11 @@ class KubeEngine:
                     _ = await self._apply(calls, specs.pull_secret(device_id, namespace, access))
             await self._base(calls)
             address = access.address if access is not None else image.partition("/")[0]
+            try:
+                return await pull_image(calls, seat, image, address=address, progress=progress)
+            except (RegistryUnreachable, RegistryRefused):
+                if not await self._mend(device_id):
+                    raise
             return await pull_image(calls, seat, image, address=address, progress=progress)
 
     # --- one deployment

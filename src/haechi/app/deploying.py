@@ -21,6 +21,7 @@ from haechi.domains.deployments.neighbours import (
     PackageVersions,
     register_checks,
 )
+from haechi.domains.deployments.node_trust import NodeTrust
 from haechi.domains.deployments.ports import Engine
 from haechi.domains.deployments.service import Deployments
 from haechi.protocol.commands import MEDIA_URL, AskCameraUrl, CameraUrl, RegistryAccess
@@ -63,10 +64,20 @@ class Deploying(Upkeeping):
             ca_pem=lambda: self.ca.pem if self._https else "",
             usage_url=self._usage_url,
         )
+        self.node_trust = NodeTrust(
+            hosts=self.hosts, access=images.pull_access, nodes=self._node_devices
+        )
+        # Before the agents: their image may come from the registry.
+        self.clusters.context.hooks.insert(0, self.node_trust)
         engines: list[Engine] = [
             AgentEngine(self.agents),
             self.docker_hosts,
-            KubeEngine(self.kubes, self._seat, camera_url=self._camera_url),
+            KubeEngine(
+                self.kubes,
+                self._seat,
+                camera_url=self._camera_url,
+                mend=self.node_trust.mend,
+            ),
         ]
         self.deployments = Deployments(
             context=Context(
@@ -117,6 +128,9 @@ class Deploying(Upkeeping):
         place = await self.places.device(device_id)
         access = await self.clusters.context.access(member.cluster_id)
         return Seat(member.cluster_id, device_id, member.node_name, place.name, access)
+
+    async def _node_devices(self) -> list[str]:
+        return await self.clusters.book.nodes()
 
     async def _camera_url(self, device_id: str, spec: ContainerSpec) -> str:
         """Where a pod that knows no assignments finds its camera: the agent of its node says."""

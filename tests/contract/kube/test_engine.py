@@ -416,3 +416,17 @@ async def test_logs_are_followed(world):
     assert texts == ["", '{"json": 1}']
     with pytest.raises(NoContainer):
         await anext(world.engine.logs(DEVICE, "dep-none"))
+
+
+async def test_a_node_whose_way_to_the_registry_was_mended_pulls_again(world):
+    asked = []
+
+    async def mend(device_id):
+        asked.append(device_id)
+        world.nodes.registry_error = ""
+        return True
+
+    world.engine = KubeEngine(world.kubes, world._locate, mend=mend)
+    world.nodes.registry_error = "lookup registry.haechi.internal: no such host"
+    assert (await world.pull()).pulled
+    assert asked == [DEVICE]

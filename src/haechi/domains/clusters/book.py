@@ -12,7 +12,14 @@ from haechi.domains.clusters import kubeconfig, store
 from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.context import KUBECONFIG, Context
 from haechi.domains.clusters.errors import NoKubeconfig
-from haechi.domains.clusters.model import API_PORT, HELD, Cluster, HostProof, Member
+from haechi.domains.clusters.model import (
+    API_PORT,
+    HELD,
+    Cluster,
+    HostProof,
+    Member,
+    MemberState,
+)
 from haechi.domains.clusters.ports import AuditTrail
 from haechi.domains.inventory.model import Use
 
@@ -63,6 +70,12 @@ class Book:
         """The membership that holds the device now."""
         async with self._db.read() as tx:
             return await store.membership(tx, device_id)
+
+    async def nodes(self) -> list[str]:
+        """Devices that are nodes in order, of whatever cluster."""
+        async with self._db.read() as tx:
+            found = await store.members_in_state(tx, MemberState.READY)
+        return [one.device_id for one in found]
 
     async def proof(self, cluster_id: str) -> list[HostProof]:
         async with self._db.read() as tx:
