@@ -9,6 +9,7 @@ from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.errors import LastControlPlane
+from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import Cluster, Member, MemberState
@@ -130,5 +131,8 @@ async def leave_hooks(context: Context, member: Member, board: Board) -> None:
     for hook in context.hooks:
         try:
             await hook.leaving(member.cluster_id, member.device_id, log=log)
+        except HostAway as error:
+            log(f"-- {hook.name}: {error}")
+            return  # the others would wait for it in vain as well
         except AppError as error:
             log(f"-- {hook.name}: {error}")
