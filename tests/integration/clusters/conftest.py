@@ -146,6 +146,7 @@ async def rest(tmp_path):
         context.hosts, context.work, context.kubes = site.hosts, site.work, site.kubes
         context.releases, context.pace = site.releases, FAST
         context.hooks.clear()
+        server.haechi.upkeep.watching.probe = server.probe = FakeProbe()
         server.site, server.ids = site, {}
         for name in ("master", "edge"):
             made = await server.client.post(

@@ -65,7 +65,7 @@ class Watching:
     ) -> None:
         self._c = context
         self._agents = agents
-        self._probe = probe
+        self.probe = probe
         self._neighbours = neighbours
         self._limits = limits
         self._watched: dict[tuple[str, str], Watched] = {}
@@ -149,13 +149,13 @@ class Watching:
             self._loops[key] = self._tasks.spawn(f"node:{member.device_id}", self._ask(key))
             return
         if known.member.address != member.address:
-            self._probe.forget(known.member.address)
+            self.probe.forget(known.member.address)
         known.member = member
 
     def _leave(self, key: tuple[str, str]) -> None:
         watched = self._watched.pop(key)
         self._stop(key)
-        self._probe.forget(watched.member.address)
+        self.probe.forget(watched.member.address)
         self._neighbours.forget(watched.member.device_id)
         self._tell(watched, {"state": "gone", "reason": "not_a_member"})
 
@@ -186,14 +186,14 @@ class Watching:
         if not member.address:
             return
         if not cleaning:
-            answer = await self._probe.kubelet(member.address)
+            answer = await self.probe.kubelet(member.address)
             watched.kubelet.heard(answer, clock.monotonic())
             if answer == "answers":
                 self._agents.note_word(member.device_id)
             if answer == "answers" or self._agents.is_connected(member.device_id):
                 return
         # Only now: every question leaves a line in the log of a host's sshd.
-        answer = await self._probe.ssh(member.address, await self._ssh_port(member))
+        answer = await self.probe.ssh(member.address, await self._ssh_port(member))
         watched.ssh.heard(answer, clock.monotonic())
         if answer == "answers":
             self._agents.note_word(member.device_id)
