@@ -7,7 +7,7 @@ from typing import Any, Final
 from haechi.adapters.kube_calls import Calls
 from haechi.adapters.kube_errors import KubeObjectMissing, KubeRefused, KubeUnreachable, NodeAway
 from haechi.adapters.kube_shapes import node_of, quantity
-from haechi.adapters.kube_specs import GPU_LABEL, GPU_RESOURCE, Gpu, NodeRoom
+from haechi.adapters.kube_specs import GPU_LABEL, GPU_RESOURCE, NVIDIA, Gpu, NodeRoom
 from haechi.domains.clusters.ports import KubeAccess
 from haechi.protocol.commands import EngineInfo
 
@@ -65,7 +65,9 @@ def _gpu(seen: Mapping[str, Any]) -> Gpu:
     if quantity((seen["status"].get("allocatable") or {}).get(GPU_RESOURCE)) >= 1:
         return "plugin"
     labels = seen["metadata"].get("labels") or {}
-    return "runtime" if labels.get(GPU_LABEL) == "runtime" else ""
+    # The kubelet reports the handlers that its container runtime was set up with.
+    handlers = {one.get("name") for one in seen["status"].get("runtimeHandlers") or []}
+    return "runtime" if labels.get(GPU_LABEL) == "runtime" or NVIDIA in handlers else ""
 
 
 def has_image(seen: Mapping[str, Any], image: str) -> bool:

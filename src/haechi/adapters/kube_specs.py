@@ -29,7 +29,7 @@ VERSION_LABEL: Final = "haechi.internal/version-id"
 INTERNET_LABEL: Final = "haechi.internal/internet"
 GPU_LABEL: Final = "haechi.internal/gpu"
 """Of a node: `runtime` where GPUs are reached by a container runtime (Jetson), not by a device
-plugin."""
+plugin. For nodes whose kubelet does not report a handler `nvidia` by itself."""
 MANAGED: Final = {"app.kubernetes.io/managed-by": "haechi"}
 SPEC_NOTE: Final = "haechi.internal/spec"
 """Digest of what the pod is made from: another one means another pod."""

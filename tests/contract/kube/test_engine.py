@@ -110,6 +110,13 @@ async def test_what_is_asked_for_already_is_not_free(world):
 
 async def test_a_gpu_is_found_by_plugin_or_by_label(world):
     key = Key("v1", "nodes", "", "n-dev-a")
+    handlers = {"status": {"runtimeHandlers": [{"name": ""}, {"name": "nvidia"}]}}
+    await world.kube.store.merge(key, handlers, subresource="status")
+    assert "runtime" in (await world.engine.info(DEVICE)).gpu
+    await world.kube.store.merge(
+        key, {"status": {"runtimeHandlers": [{"name": "runc"}]}}, subresource="status"
+    )
+    assert (await world.engine.info(DEVICE)).gpu == ""
     await world.kube.store.merge(key, {"metadata": {"labels": {"haechi.internal/gpu": "runtime"}}})
     assert "runtime" in (await world.engine.info(DEVICE)).gpu
     await world.pull()
