@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 
 from haechi.core.access import Role, requires
 from haechi.core.operations import Operation, Operations, State
-from haechi.core.operations.model import error_text
+from haechi.core.operations.model import error_text, result_texts
 from haechi.errors import Language
 from haechi.rest import AcceptedOut, Lang, Out, PageOut, PageQuery, UtcTime, accepted
 
@@ -34,7 +34,8 @@ class OperationOut(Out):
     error: dict[str, Any] | None
     """The problem that ended it, in the caller's language."""
     result: dict[str, Any]
-    """What the operation's kind gives as its outcome (e.g. per-device results)."""
+    """What the operation's kind gives as its outcome (e.g. per-device results); errors in it
+    are problems too."""
     requested_by: str
     parent_id: str | None
     created_at: UtcTime
@@ -69,7 +70,7 @@ def router(operations: Operations) -> APIRouter:
             progress_ratio=operation.progress_ratio,
             progress_text=operation.progress_text,
             error=error_text(operation.error, lang),
-            result=operation.ctx.get("result", {}),
+            result=result_texts(operation.ctx.get("result", {}), lang),
             requested_by=operation.requested_by,
             parent_id=operation.parent_id,
             created_at=operation.created_at,

@@ -71,7 +71,11 @@ async def test_a_schedule_from_its_making_to_its_run(server):
         runs = (await server.client.get(f"/schedules/{schedule['id']}/runs")).json()["items"]
         return runs[0]["state"] == "failed" and runs[0]
 
-    assert (await eventually(ended))["errors"][0]["code"] == "schedules.operation_failed"
+    error = (await eventually(ended))["errors"][0]
+    assert error["code"] == "schedules.operation_failed"
+    assert operation_id in error["detail"]
+    assert error["remedy"]
+    assert error["device_ids"] == []
     assert (await server.client.delete(f"/schedules/{schedule['id']}")).status_code == 204
     assert (await server.client.get(f"/schedules/{schedule['id']}")).status_code == 404
 

@@ -191,3 +191,19 @@ def error_text(error: dict[str, Any] | None, language: Language) -> dict[str, An
     if cls is None:
         return {"code": error["code"], "detail": error["code"], "data": error["data"]}
     return cls(**error["data"]).problem(language)
+
+
+def result_texts(result: Any, language: Language) -> Any:
+    """The same result with every saved error inside it (`{code, data}` under `error`) rendered:
+    outcomes of single hosts and devices carry theirs.
+    """
+    if isinstance(result, list):
+        return [result_texts(one, language) for one in result]
+    if not isinstance(result, dict):
+        return result
+    return {
+        name: error_text(value, language)
+        if name == "error" and isinstance(value, dict) and value.keys() == {"code", "data"}
+        else result_texts(value, language)
+        for name, value in result.items()
+    }

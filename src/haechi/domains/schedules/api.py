@@ -6,10 +6,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AwareDatetime, Field
 
 from haechi.core.access import Role, requires
+from haechi.core.operations.model import error_text
 from haechi.domains.deployments.api import DeployIn
-from haechi.domains.schedules.model import Hours, Maintenance, Schedule
+from haechi.domains.schedules.model import Hours, Maintenance, Schedule, ScheduleRun
 from haechi.domains.schedules.service import Schedules
-from haechi.rest import Caller, In, Out, PageOut, PageQuery, UtcTime, check_etag, etag_of
+from haechi.errors import Language
+from haechi.rest import Caller, In, Lang, Out, PageOut, PageQuery, UtcTime, check_etag, etag_of
 
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
@@ -121,6 +123,7 @@ class ScheduleRunOut(Out):
     """Devices whose maintenance hours have not come yet."""
     operations: list[str]
     errors: list[dict[str, Any]]
+    """Problems in the caller's language, each with its `device_ids`."""
     started_at: UtcTime | None
     ended_at: UtcTime | None
 
@@ -211,18 +214,18 @@ def _schedule_routes(api: APIRouter, schedules: Schedules) -> None:
 
     @api.post("/schedules/{schedule_id}/run", status_code=202)
     @requires(Role.OPERATOR)
-    async def run_schedule(schedule_id: str, by: Caller) -> ScheduleRunOut:
+    async def run_schedule(schedule_id: str, by: Caller, lang: Lang) -> ScheduleRunOut:
         """Now, whatever the maintenance hours."""
-        return ScheduleRunOut.model_validate(await schedules.run_schedule(schedule_id, by=by))
+        return _run_out(await schedules.run_schedule(schedule_id, by=by), lang)
 
     @api.get("/schedules/{schedule_id}/runs")
     @requires(Role.VIEWER)
     async def list_schedule_runs(
-        schedule_id: str, page: Annotated[PageQuery, Depends()]
+        schedule_id: str, page: Annotated[PageQuery, Depends()], lang: Lang
     ) -> PageOut[ScheduleRunOut]:
         """Newest first."""
         found = await schedules.runs(schedule_id, limit=page.limit, cursor=page.cursor)
-        items = [ScheduleRunOut.model_validate(one) for one in found.items]
+        items = [_run_out(one, lang) for one in found.items]
         return PageOut(items=items, next_cursor=found.next_cursor)
 
 
@@ -268,4 +271,12 @@ def _out(schedule: Schedule) -> ScheduleOut:
     if wishes and wishes.get("environment"):
         hidden = dict.fromkeys(wishes["environment"], "***")
         out.arguments = {**out.arguments, "wishes": {**wishes, "environment": hidden}}
+    return out
+
+
+def _run_out(run: ScheduleRun, language: Language) -> ScheduleRunOut:
+    out = ScheduleRunOut.model_validate(run)
+    out.errors = [
+        {**(error_text(one, language) or {}), "device_ids": one["device_ids"]} for one in run.errors
+    ]
     return out
