@@ -118,7 +118,8 @@ class FakeNeighbours:
     def word(self, device_id: str) -> bool | None:
         return self.words.get(device_id)
 
-    def ask(self, member: Member, others: list[Member]) -> None:
+    def ask(self, member: Member, others: list[Member], *, again_s: float) -> None:
+        del again_s
         if others:
             self.asked.append(member.device_id)
 

@@ -15,10 +15,12 @@ from haechi.domains.clusters.model import Member
 from haechi.errors import AppError
 
 ASKED: Final = 2
-FRESH_S: Final = 6.0
-"""A word counts for so long."""
+AGAIN_S: Final = 2.0
+AGAIN_DEAD_S: Final = 15.0
+"""Of a dead one only the reason is still of interest."""
+FRESH_S: Final = 25.0
+"""A word counts for so long; it is forgotten as soon as the node is back."""
 _ASK_S: Final = 5.0
-_AGAIN_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -45,12 +47,12 @@ class AskedNeighbours:
             return None
         return word.reach
 
-    def ask(self, member: Member, others: list[Member]) -> None:
+    def ask(self, member: Member, others: list[Member], *, again_s: float = AGAIN_S) -> None:
         """In the background, one question about a node at a time."""
         if member.device_id in self._asking or not others or not member.address:
             return
         word = self._words.get(member.device_id)
-        if word is not None and self._clock.monotonic() - word.at_s < _AGAIN_S:
+        if word is not None and self._clock.monotonic() - word.at_s < again_s:
             return
         self._asking.add(member.device_id)
         _ = self._tasks.spawn(member.device_id, self._ask(member, others[:ASKED]))

@@ -38,8 +38,8 @@ class Neighbours(Protocol):
 
     def word(self, device_id: str) -> bool | None: ...
 
-    def ask(self, member: Member, others: list[Member]) -> None:
-        """Begin to, unless it is being asked already."""
+    def ask(self, member: Member, others: list[Member], *, again_s: float) -> None:
+        """Begin to, unless it is being asked already, or was less than `again_s` ago."""
 
     def forget(self, device_id: str) -> None: ...
 

@@ -14,6 +14,7 @@ from haechi.core.clock import to_text
 from haechi.core.tasks import Tasks
 from haechi.domains.agents.presence import Limits
 from haechi.domains.clusters import store
+from haechi.domains.clusters.asking import AGAIN_DEAD_S, AGAIN_S
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.judging import (
     Judgement,
@@ -291,8 +292,8 @@ class Watching:
         if judgement.presence in {"silent", "dead"}:
             if watched.away_since_s is None:
                 watched.away_since_s = now_s
-            if judgement.presence == "silent":
-                self._neighbours.ask(member, self._that_live(watched))
+            again_s = AGAIN_S if judgement.presence == "silent" else AGAIN_DEAD_S
+            self._neighbours.ask(member, self._that_live(watched), again_s=again_s)
             for away in self.on_away:
                 away(member, now_s - watched.away_since_s)
         elif watched.away_since_s is not None or watched.since is None:
