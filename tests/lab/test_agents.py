@@ -256,8 +256,8 @@ def newest(made: Fleet, device_id: str) -> Sample | None:
     return None if found is None else found[1]
 
 
-async def test_an_agent_on_a_node_serves_its_pods(site, bare_hosts, fleet, agent_image):
-    (node,) = await bare_hosts(1)
+async def test_an_agent_on_a_node_serves_its_pods(site, prepared_hosts, fleet, agent_image):
+    (node,) = await prepared_hosts(1)
     made: Fleet = await fleet(site)
     haechi = made.server.haechi
     device = await made.device(node, labels={"redirect": f"{OLD}:5231"})

@@ -84,7 +84,7 @@ class NodePlace:
         if image.reference in listed.stdout.split():
             return
         await _send(shell, image, on_sent)
-        await _root(shell, *_CTR, "images", "import", "--local", ARCHIVE, timeout_s=IMPORT_S)
+        await _root(shell, "sh", "-c", _IMPORT, "sh", ARCHIVE, timeout_s=IMPORT_S)
         await _root(shell, *_CTR, "images", "label", image.reference, PINNED)
         await _root(shell, "rm", "-f", ARCHIVE)
 
@@ -115,6 +115,8 @@ class NodePlace:
 
 
 _CTR: Final = ("ctr", "-n", "k8s.io")
+_IMPORT: Final = 'gzip -dcf "$1" | ctr -n k8s.io images import --local -'
+"""It takes no gzipped archive; gzip lets through what is none."""
 
 
 def docker_run(reference: str) -> list[str]:
