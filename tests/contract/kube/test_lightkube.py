@@ -211,7 +211,7 @@ async def test_drain_evicts_but_for_daemons_and_static_pods_and_says_what_is_lef
     await add_pod(kube, "elsewhere", node="n2")
     await add_pod(kube, "static", **{"kubernetes.io/config.mirror": "x"})
     kube.api.protected.add("guarded")
-    drained = await client.drain("n1", grace_s=1, timeout_s=2, log=lambda _text: None)
+    drained = await client.drain("n1", grace_s=1, timeout_s=6, log=lambda _text: None)
     assert (drained.evicted, drained.left) == (1, ("haechi/guarded",))
     assert {pod.name for pod in await client.pods()} == {
         "guarded",
