@@ -65,8 +65,7 @@ async def run(*, flags: Mapping[str, Any], file: Path | None) -> None:
         scheme = "https" if servers.secure[0] else "http"
         host, port = servers.addresses[0]
         memory.settle()
-        log.info("haechi is ready: %s://%s:%d", scheme, host, port)
-        await servers.run()
+        await servers.run(ready=lambda: log.info("haechi is ready: %s://%s:%d", scheme, host, port))
 
 
 def describe_api() -> dict[str, Any]:

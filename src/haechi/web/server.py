@@ -75,6 +75,13 @@ def bind(address: str) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
+    on_started: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.on_started is not None:
+            self.on_started()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # `run` below owns the signals
@@ -152,9 +159,17 @@ class Servers:
         for server in self._servers:
             server.should_exit = True
 
-    async def run(self) -> None:
+    async def run(self, ready: Callable[[], None] | None = None) -> None:
+        """`ready` is called once all of them take connections: bound ones refuse them before."""
         if self._stopped:
             return
+
+        def look() -> None:
+            if ready is not None and self.started:
+                ready()
+
+        for server in self._servers:
+            server.on_started = look
         await asyncio.gather(
             *(
                 server.serve(sockets=[sock])
