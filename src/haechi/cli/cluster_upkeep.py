@@ -45,6 +45,8 @@ def get_cluster_health(api: Api, cluster_ref: str) -> None:
         api.show(found)
     else:
         api.show(nodes, NODES)
+        for one in found["warnings"]:
+            api.say(f"! {one['text']}", f"! {one['text']}")
         if found["api"] != "ok":
             api.say(
                 f"Kubernetes API: {found['api']} {found['api_error']}",

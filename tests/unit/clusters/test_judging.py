@@ -10,7 +10,7 @@ from haechi.domains.clusters.judging import (
     judge_node,
     why_agent_away,
 )
-from haechi.domains.clusters.reasons import REMEDIES, TEXTS
+from haechi.domains.clusters.reasons import REMEDIES, TEXTS, warnings
 
 LIMITS = Limits(silent_after_s=3.0, dead_after_s=8.0)
 NOW = 1000.0
@@ -139,6 +139,13 @@ def test_a_dead_agent_on_a_living_host():
     unseen = away(5, ssh=Channel(), kubelet=Channel())
     assert why_agent_away(unseen, LIMITS) is None
     assert why_agent_away(away(5, kubelet=Channel(NOW, "answers")), LIMITS) == "agent_dead"
+
+
+def test_what_speaks_against_leaving_a_cluster_as_it_is():
+    assert warnings(1, backed_up=True) == []
+    assert warnings(2, backed_up=True) == ["two_control_planes"]
+    assert warnings(3, backed_up=False) == ["no_backup"]
+    assert warnings(4, backed_up=True) == ["even_control_planes"]
 
 
 def test_every_reason_is_said_in_both_languages():

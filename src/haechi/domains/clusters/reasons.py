@@ -111,3 +111,34 @@ REMEDIES: Final[Mapping[Reason, Text]] = {
         "Check power and network of the control planes.",
     ),
 }
+
+Advice = Literal["two_control_planes", "even_control_planes", "no_backup"]
+
+WARNINGS: Final[Mapping[Advice, Text]] = {
+    "two_control_planes": Text(
+        "제어 노드가 두 대면 어느 하나만 꺼져도 etcd의 과반수가 없어 API가 멈춥니다. 한 대를 더 "
+        "추가하거나 한 대로 줄이세요.",
+        "With two control planes the API stands still as soon as either is away, for etcd has no "
+        "majority then. Add a third, or go back to one.",
+    ),
+    "even_control_planes": Text(
+        "제어 노드의 수가 짝수면 하나 적은 홀수보다 더 많은 고장을 견디지 못합니다.",
+        "An even number of control planes survives no more failures than one fewer would.",
+    ),
+    "no_backup": Text(
+        "아직 백업이 없습니다. 'haechi cluster backup'으로 백업하세요.",
+        "There is no backup yet: `haechi cluster backup`.",
+    ),
+}
+
+
+def warnings(control_planes: int, *, backed_up: bool) -> list[Advice]:
+    """What speaks against leaving a cluster as it is."""
+    found: list[Advice] = []
+    if control_planes == 2:
+        found.append("two_control_planes")
+    elif control_planes and control_planes % 2 == 0:
+        found.append("even_control_planes")
+    if not backed_up:
+        found.append("no_backup")
+    return found

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from haechi.core.operations.model import error_text
 from haechi.domains.clusters.certificates import NodeCertificate
-from haechi.domains.clusters.reasons import REMEDIES, TEXTS, Reason
+from haechi.domains.clusters.reasons import REMEDIES, TEXTS, WARNINGS, Advice, Reason, warnings
 from haechi.domains.clusters.upkeep import ClusterHealth
 from haechi.domains.clusters.watched import NodeState
 from haechi.errors import AppError, Language
@@ -104,6 +104,11 @@ class NodeHealthOut(Out):
         )
 
 
+class WarningOut(Out):
+    name: Advice
+    text: str
+
+
 class HealthOut(Out):
     cluster_id: str
     api: Literal["unknown", "ok", "away"]
@@ -111,6 +116,8 @@ class HealthOut(Out):
     api_error: str
     nodes: list[NodeHealthOut]
     newest_backup: BackupOut | None
+    warnings: list[WarningOut]
+    """What speaks against leaving it as it is."""
 
     @classmethod
     def of(cls, health: ClusterHealth, language: Language) -> Self:
@@ -125,6 +132,13 @@ class HealthOut(Out):
                 for one in health.nodes
             ],
             newest_backup=BackupOut.model_validate(newest) if newest else None,
+            warnings=[
+                WarningOut(name=one, text=WARNINGS[one].render(language, {}))
+                for one in warnings(
+                    sum(node.role == "control_plane" for node in health.nodes),
+                    backed_up=newest is not None,
+                )
+            ],
         )
 
 
