@@ -20,6 +20,7 @@ import pytest
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
+    Error,
     Page,
     Response,
     StorageState,
@@ -177,6 +178,37 @@ class Watch:
             self.statuses.append((response.status, response.url))
 
 
+def steadily(page: Page) -> Page:
+    """`goto` and `reload` are done again where the browser broke a request of theirs off because a
+    network of the machine came or went.
+    """
+    broken: list[str] = []
+    page.on(
+        "requestfailed",
+        lambda request: broken.append(request.url) if request.failure == NETWORK_CHANGED else None,
+    )
+
+    def again(act: Callable[..., Response | None]) -> Callable[..., Response | None]:
+        def done(*arguments: object, **options: object) -> Response | None:
+            for left in reversed(range(6)):
+                broken.clear()
+                try:
+                    answer = act(*arguments, **options)
+                except Error as error:
+                    if NETWORK_CHANGED not in str(error) or not left:
+                        raise
+                else:
+                    if not broken or not left:
+                        return answer
+            raise AssertionError("never reached")
+
+        return done
+
+    page.goto = again(page.goto)  # type: ignore[method-assign]
+    page.reload = again(page.reload)  # type: ignore[method-assign]
+    return page
+
+
 def origin_of(url: str) -> str:
     parts = urlsplit(url)
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
@@ -197,7 +229,7 @@ def page(site, browser, watch) -> Iterator[Page]:
         base_url=site.url, locale="ko-KR", viewport={"width": 1600, "height": 1000}
     )
     context.set_default_timeout(60_000)
-    opened = context.new_page()
+    opened = steadily(context.new_page())
     watch.follow(opened)
     yield opened
     context.close()
