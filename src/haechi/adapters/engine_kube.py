@@ -19,6 +19,7 @@ from haechi.adapters.kube_errors import (
     KubeObjectMissing,
     KubeRefused,
     KubeUnreachable,
+    NodeAway,
     NoNode,
 )
 from haechi.adapters.kube_lightkube import LightKubes
@@ -239,7 +240,7 @@ class KubeEngine:
         """A node that is away loses its pod when it is back: the cluster has been told."""
         if await self._locate(device_id) is None:
             return RemovedContainer(removed=False)
-        async with self._at(device_id) as (calls, _seat):
+        async with self._at(device_id) as (calls, seat):
             seen = await self._find(calls, deployment_id)
             lines = await self._tail(calls, deployment_id, keep_log_lines)
             pods = await self._pods(calls, deployment_id)
@@ -251,7 +252,9 @@ class KubeEngine:
                     )
             for pod in pods:
                 await self._end_pod(calls, pod, grace_s)
-            _ = await self._until_no_pod(calls, deployment_id, grace_s)
+            with contextlib.suppress(NodeAway):
+                _ = await seen_node(calls, seat)
+                _ = await self._until_no_pod(calls, deployment_id, grace_s)
             await self._drop_secrets(calls, deployment_id)
         lines = lines or self._tails.pop(deployment_id, [])
         return RemovedContainer(seen is not None or bool(pods), lines[-keep_log_lines:], last)

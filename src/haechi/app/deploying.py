@@ -14,6 +14,7 @@ from haechi.domains.clusters.model import MemberState
 from haechi.domains.deployments.assignments import Assignments
 from haechi.domains.deployments.context import Context
 from haechi.domains.deployments.engines import Engines
+from haechi.domains.deployments.leaving import LeavingWork
 from haechi.domains.deployments.moving import Moving
 from haechi.domains.deployments.neighbours import (
     BuiltImages,
@@ -101,6 +102,9 @@ class Deploying(Upkeeping):
             ),
             operations=self.operations,
             audit=self.audit,
+        )
+        self.clusters.context.hooks.append(
+            LeavingWork(self.deployments.context, engine=KubeEngine.name)
         )
         self.upkeep.moves_work_by(
             Moving(

@@ -12,6 +12,7 @@ from haechi.adapters.kube_lightkube import LightKubes
 from haechi.adapters.kube_nodes import Seat
 from haechi.core.access import SYSTEM
 from haechi.domains.deployments import keeping
+from haechi.domains.deployments.leaving import LeavingWork
 from haechi.testing.deployments import image_reference
 from haechi.testing.kube_api import FakeKube, running_kube
 from haechi.testing.kube_nodes import KubeNodes
@@ -216,3 +217,24 @@ async def test_it_is_removed_and_its_last_words_are_kept(site):
     assert site.kube.store.find("Deployment") == []
     lines = [line async for line in site.deployments.book.logs(one.id)]
     assert "log of" in lines[0]
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+async def test_what_a_cluster_ran_ends_when_the_device_leaves_it(site, reachable):
+    await site.deploy_to_cluster("1")
+    (one,) = await site.running("dev-a")
+    if not reachable:
+        await site.kube.close_door(0)
+    said = []
+    hook = LeavingWork(site.deployments.context, engine="kubernetes")
+    await hook.leaving("clu-1", "dev-a", log=said.append)
+    assert said[-1] == "1 deployments ended"
+    assert await site.running("dev-a") == []
+    assert (await site.deployments.book.get(one.id)).state == "gone"
+    assert len(await site.running("dev-b")) == 1
+    if reachable:
+        assert site.versions_on("dev-a") == []
+    await LeavingWork(site.deployments.context, engine="other").leaving(
+        "clu-1", "dev-b", log=said.append
+    )
+    assert len(await site.running("dev-b")) == 1
