@@ -5,6 +5,8 @@ import { TokensPage } from "@/features/access/tokens";
 import { UsersPage } from "@/features/access/users";
 import { CameraPage } from "@/features/cameras/page";
 import { CamerasPage } from "@/features/cameras/list";
+import { ClustersPage } from "@/features/clusters/list";
+import { ClusterPage } from "@/features/clusters/page";
 import { DeploymentsPage } from "@/features/deployments/list";
 import { DevicePage } from "@/features/devices/page";
 import { DevicesPage } from "@/features/devices/list";
@@ -25,6 +27,8 @@ const tree = root.addChildren([
   route({ getParentRoute: parent, path: "/devices/$id", component: DevicePage }),
   route({ getParentRoute: parent, path: "/cameras", component: CamerasPage }),
   route({ getParentRoute: parent, path: "/cameras/$id", component: CameraPage }),
+  route({ getParentRoute: parent, path: "/clusters", component: ClustersPage }),
+  route({ getParentRoute: parent, path: "/clusters/$id", component: ClusterPage }),
   route({ getParentRoute: parent, path: "/packages", component: PackagesPage }),
   route({ getParentRoute: parent, path: "/packages/$id", component: PackagePage }),
   route({ getParentRoute: parent, path: "/deployments", component: DeploymentsPage }),

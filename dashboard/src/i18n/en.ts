@@ -1,7 +1,9 @@
 /** English, beside `ko`: the same keys and the same placeholders. */
+import { clustersEn } from "./clusters.en";
 import type { ko } from "./ko";
 
 export const en: Record<keyof typeof ko, string> = {
+  ...clustersEn,
   // frame
   "nav.main": "Main menu",
   "nav.skip": "Skip to content",

@@ -1,5 +1,8 @@
 /** Korean: the first language. Keys are `area.word`; coded values are `group.code`. */
+import { clustersKo } from "./clusters.ko";
+
 export const ko = {
+  ...clustersKo,
   // frame
   "nav.main": "주 메뉴",
   "nav.skip": "본문으로 건너뛰기",

@@ -46,6 +46,7 @@ const NAV: { to: string; name: PlainKey; icon: string; admin?: boolean }[] = [
   { to: "/", name: "nav.site", icon: "M3 11 12 4l9 7v9h-6v-6H9v6H3z" },
   { to: "/cameras", name: "nav.cameras", icon: "M3 7h12v10H3zM15 11l6-3v8l-6-3z" },
   { to: "/devices", name: "nav.devices", icon: "M5 5h14v14H5zM9 9h6v6H9zM2 9h3M2 15h3M19 9h3M19 15h3M9 2v3M15 2v3M9 19v3M15 19v3" },
+  { to: "/clusters", name: "nav.clusters", icon: "M12 3l4 2.3v4.6L12 12l-4-2.1V5.3zM6 13l4 2.2v4.5L6 22l-4-2.3v-4.5zM18 13l4 2.2v4.5L18 22l-4-2.3v-4.5z" },
   { to: "/packages", name: "nav.packages", icon: "M4 8l8-4 8 4v8l-8 4-8-4zM4 8l8 4 8-4M12 12v8" },
   { to: "/deployments", name: "nav.deployments", icon: "M12 3v12M7 10l5 5 5-5M4 20h16" },
   { to: "/results", name: "nav.results", icon: "M4 20V10M10 20V4M16 20v-8M21 20H3" },

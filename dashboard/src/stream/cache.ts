@@ -67,10 +67,13 @@ export function applyOperation(queries: QueryClient, data: unknown): void {
   if (needsReading(shown, data)) reread(queries, one);
   if (!isEnded(data.state)) return;
   // What an operation changed is not in its message: read it again.
-  for (const key of ["packages", "versions", "builds", "deployments", "assignments", "registry", "devices"]) {
-    reread(queries, [key]);
-  }
+  for (const key of CHANGED_BY_WORK) reread(queries, [key]);
 }
+
+const CHANGED_BY_WORK = [
+  "packages", "versions", "builds", "deployments", "assignments", "registry", "devices",
+  "clusters", "cluster-health", "cluster-proof", "cluster-backups", "schedule-runs",
+];
 
 /** `{kind: "device", …}` → the lists that show it. */
 const LISTS: Record<string, string[]> = {
@@ -82,6 +85,11 @@ const LISTS: Record<string, string[]> = {
   version: ["versions", "packages"],
   build: ["builds", "versions", "packages"],
   site: ["site"],
+  cluster: ["clusters", "cluster-health", "cluster-proof"],
+  cluster_api: ["cluster-health"],
+  node: ["cluster-health", "devices"],
+  backup: ["cluster-backups", "cluster-health"],
+  schedule: ["schedules", "schedule-runs"],
 };
 
 export function applyState(queries: QueryClient, data: unknown): void {

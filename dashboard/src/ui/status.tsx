@@ -36,11 +36,26 @@ const TONE_OF: Record<string, Tone> = {
   queued: "info",
   proving: "info",
   pulling: "info",
+  forming: "info",
+  joining: "info",
+  ready: "ok",
+  leaving: "warn",
+  cleaning: "warn",
+  deleting: "warn",
+  away: "bad",
+  clean: "ok",
+  renewed: "ok",
+  differs: "warn",
+  waiting: "info",
+  missed: "bad",
+  skipped: "warn",
 };
 
 /** `group` because running is good for an AI, but only under way for an operation. */
 export function toneOf(state: string | null | undefined, group = ""): Tone {
-  if (state === "running" && group === "operation.state") return "info";
+  if (state === "running" && (group === "operation.state" || group === "schedule.run")) return "info";
+  // Every stage of a host on its way is under way, also those that other releases name.
+  if (state && group === "cluster.stage") return TONE_OF[state] ?? "info";
   return (state && TONE_OF[state]) || "idle";
 }
 

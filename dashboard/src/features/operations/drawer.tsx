@@ -187,7 +187,7 @@ function OperationDetail({ id }: { id: string }) {
   );
 }
 
-function Steps({ operation }: { operation: Operation }) {
+export function Steps({ operation }: { operation: Operation }) {
   const t = useT();
   if (operation.steps.length === 0) return null;
   return (
