@@ -1,5 +1,6 @@
 """What one node is and has room for, as the engine needs it."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +11,8 @@ from haechi.adapters.kube_shapes import node_of, quantity
 from haechi.adapters.kube_specs import GPU_LABEL, GPU_RESOURCE, NVIDIA, Gpu, NodeRoom
 from haechi.domains.clusters.ports import KubeAccess
 from haechi.protocol.commands import EngineInfo
+
+log = logging.getLogger(__name__)
 
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
@@ -102,10 +105,15 @@ async def engine_info(calls: Calls, seat: Seat) -> EngineInfo:
 
 
 async def _stats(calls: Calls, seat: Seat) -> dict[str, Any]:
-    """The kubelet's own figures, through the API: proves that it answers."""
+    """The kubelet's own figures, through the API: proves that it answers. One that answers and has
+    none (its cgroups are not as it likes them) is there all the same.
+    """
     try:
         return await calls.raw(f"api/v1/nodes/{seat.node}/proxy/stats/summary")
-    except (KubeUnreachable, KubeRefused) as error:
+    except KubeRefused as error:
+        log.info("node %s tells no figures: %s", seat.node, error)
+        return {}
+    except KubeUnreachable as error:
         raise NodeAway(
             cluster_id=seat.cluster_id,
             host=seat.host,

@@ -437,3 +437,9 @@ async def test_a_node_whose_way_to_the_registry_was_mended_pulls_again(world):
     world.nodes.registry_error = "lookup registry.haechi.internal: no such host"
     assert (await world.pull()).pulled
     assert asked == [DEVICE]
+
+
+async def test_a_kubelet_that_tells_no_figures_is_there_all_the_same(world):
+    world.kube.store.raw.clear()
+    info = await world.engine.info(DEVICE)
+    assert (info.memory_available_bytes, info.disk_free_bytes) == (2 * 1024**3, 0)
