@@ -79,6 +79,9 @@ def furnish(client):
         "group_id": post("/groups", {"name": "all", "device_ids": [device]}),
         "package_id": version["package_id"],
         "version": "1",
+        # Nobody has these: their lists are empty, or 404.
+        "cluster_id": "clu-" + "a" * 16,
+        "schedule_id": "sch-" + "a" * 16,
     }
 
 
