@@ -49,7 +49,8 @@ def post(url, body, **headers):
 
 token = os.environ["HAECHI_TOKEN"]
 while True:
-    print(post("{NODE_AGENT_URL}/v1/results", {{"class": "native"}}, Authorization="Bearer " + token))
+    result = {{"class": "native", "class_prob": 0.9}}
+    print(post("{NODE_AGENT_URL}/v1/results", result, Authorization="Bearer " + token))
     print(post("http://{OLD}:5231/add_newAiResult", {{
         "eid": "0x01", "sid": "0xs01", "time": 202511201414, "version": "0.01v",
         "ainame": "WeatherAI", "class": 3, "class_prob": 0.7}}), flush=True)
@@ -212,6 +213,7 @@ async def fleet(
             "server.listen": f"{site.gateway}:0",
             "server.tls": "off",
             "agents.listen": f"{site.gateway}:{port}",
+            "registry.listen": f"{site.gateway}:0",
             "agents.image": agent_image,
             "bundle.folder": bundle.folder.parent,
         }
