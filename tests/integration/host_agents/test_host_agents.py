@@ -127,6 +127,7 @@ class World:
             shell.on(quiet)
         shell.on("docker version", "20.10\n", status=0 if docker else 127)
         shell.on("docker image inspect", status=1)
+        shell.on("docker image ls", "haechi.internal/agent:1\nhaechi.internal/agent:0\n")
         shell.on("test -s", status=1)
         shell.on("docker logs", stderr="cannot reach the server\n")
         shell.on("docker inspect", do=lambda _: _ran(self.runs.get(device_id, "")))
@@ -207,7 +208,7 @@ async def test_an_agent_that_never_calls_in_leaves_nothing(world):
 
 
 async def test_an_update_never_overlaps_and_goes_back_where_the_new_one_is_mute(world):
-    world.host("dev-a")
+    host = world.host("dev-a")
     await world.install("dev-a")
     assert (await world.update("dev-a")).state == "succeeded"
     assert world.runs == {"dev-a": "haechi.internal/agent:2"}
@@ -217,6 +218,8 @@ async def test_an_update_never_overlaps_and_goes_back_where_the_new_one_is_mute(
     assert world.runs == {"dev-a": "haechi.internal/agent:2"}
     assert world.agents.is_connected("dev-a")
     assert not world.overlapped
+    # What did not work takes no room.
+    assert host.commands()[-1] == "docker image rm haechi.internal/agent:3"
 
 
 async def test_removing_takes_everything_and_the_certificates(world):
@@ -226,7 +229,8 @@ async def test_removing_takes_everything_and_the_certificates(world):
     assert ended.state == "succeeded"
     assert world.runs == {}
     assert world.agents.revoked == ["dev-a"]
-    assert any(one.startswith("docker image rm") for one in host.commands())
+    dropped = {one.split()[-1] for one in host.commands() if one.startswith("docker image rm")}
+    assert dropped == {"haechi.internal/agent:0", "haechi.internal/agent:1"}
     again = await world.ended(await world.service.remove_agent("dev-a", by=SYSTEM))
     assert again.error["code"] == "clusters.agent_not_installed"
 

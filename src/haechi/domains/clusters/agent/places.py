@@ -43,6 +43,9 @@ class Place(Protocol):
 
     async def drop_image(self, shell: Shell, reference: str) -> None: ...
 
+    async def images(self, shell: Shell, repository: str) -> list[str]:
+        """References of that repository which the host has."""
+
 
 class DockerPlace:
     kind = "docker"
@@ -74,6 +77,10 @@ class DockerPlace:
 
     async def drop_image(self, shell: Shell, reference: str) -> None:
         await _root(shell, "docker", "image", "rm", reference, check=False)
+
+    async def images(self, shell: Shell, repository: str) -> list[str]:
+        listing = ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository]
+        return (await _root(shell, *listing, check=False)).stdout.split()
 
 
 class NodePlace:
@@ -112,6 +119,10 @@ class NodePlace:
 
     async def drop_image(self, shell: Shell, reference: str) -> None:
         await _root(shell, *_CTR, "images", "rm", reference, check=False)
+
+    async def images(self, shell: Shell, repository: str) -> list[str]:
+        listed = await _root(shell, *_CTR, "images", "ls", "-q", check=False)
+        return [one for one in listed.stdout.split() if one.startswith(f"{repository}:")]
 
 
 _CTR: Final = ("ctr", "-n", "k8s.io")

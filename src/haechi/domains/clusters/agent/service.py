@@ -181,8 +181,9 @@ class HostAgents:
             with _Reaching():
                 await self._steps.start(ctx, log, reference=ctx["before"])
                 await self._steps.see(ctx, log)
+                await self._steps.drop(ctx, ctx["reference"])
             raise Permanent(AgentRolledBack(**error.data)) from error
-        await self._steps.drop_before(ctx)
+        await self._steps.drop(ctx, ctx["before"])
 
     async def _update_all(self, run: Run) -> None:
         ctx = run.ctx

@@ -137,14 +137,17 @@ class Steps:
             reference = await place.current(shell) or str(ctx.get("reference", ""))
             await place.stop(shell)
             if reference:
-                await place.drop_image(shell, reference)
+                # Those of updates that failed, too.
+                repository = reference.rpartition(":")[0]
+                for one in {reference, *await place.images(shell, repository)}:
+                    await place.drop_image(shell, one)
             await places.forget(shell)
         log(f"{ctx['host']}: agent, data and image are gone")
 
-    async def drop_before(self, ctx: dict[str, Any]) -> None:
-        if ctx["before"] and ctx["before"] != ctx["reference"]:
-            async with self._hosts.open(ctx["device_id"]) as shell:
-                await PLACES[ctx["place"]].drop_image(shell, ctx["before"])
+    async def drop(self, ctx: dict[str, Any], reference: str) -> None:
+        """An image that nothing is made of any more."""
+        async with self._hosts.open(ctx["device_id"]) as shell:
+            await PLACES[ctx["place"]].drop_image(shell, reference)
 
     async def _last_words(self, ctx: dict[str, Any]) -> list[str]:
         async with self._hosts.open(ctx["device_id"]) as shell:
