@@ -58,6 +58,7 @@ class Intake:
         outbox: Outbox,
         locate: Locate,
         trust_loopback: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`trust_loopback`: a token alone is enough from 127.0.0.1 (a device without containers,
         tests)."""
@@ -67,6 +68,7 @@ class Intake:
         self._outbox = outbox
         self._locate = locate
         self._trust_loopback = trust_loopback
+        self._monotonic = monotonic
         self._budgets: dict[str, tuple[float, float]] = {}
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/results"): self._results,
@@ -174,7 +176,7 @@ class Intake:
 
     def _spend(self, deployment_id: str, count: int) -> None:
         """One AI that floods must not fill the queue for the others."""
-        now = time.monotonic()
+        now = self._monotonic()
         left, since = self._budgets.get(deployment_id, (BURST_ROWS, now))
         left = min(BURST_ROWS, left + (now - since) * ROWS_PER_S)
         if left < count:
