@@ -381,10 +381,8 @@ class FakeSite:
         )
 
     def _take_kubeconfig(self, shell: FakeShell) -> Callable[[Call], Ran | None]:
-        def take(call: Call) -> Ran | None:
-            del call
+        def take(_: Call) -> None:
             shell.files.pop("/home/kim/.kube/config", None)
-            return None
 
         return take
 
