@@ -190,19 +190,18 @@ class KubeEngine:
             made = await self._apply(
                 calls, specs.deployment_of(spec, room, secret["metadata"]["name"])
             )
-            await self._note_generation(calls, made)
+            await self._note_made(calls, made)
             status = await self._until_started(calls, spec.deployment_id, device_id)
             await self._drop_secrets(calls, spec.deployment_id, keep=secret["metadata"]["name"])
             self._tails.pop(spec.deployment_id, None)
             return status
 
-    async def _note_generation(self, calls: Calls, made: Mapping[str, Any]) -> None:
+    async def _note_made(self, calls: Calls, made: Mapping[str, Any]) -> None:
         """So that a change by anybody else can be told from our own."""
-        meta = made["metadata"]
-        generation = str(meta.get("generation"))
-        if (meta.get("annotations") or {}).get(specs.GENERATION_NOTE) == generation:
+        meta, digest = made["metadata"], specs.digest_of_spec(made)
+        if (meta.get("annotations") or {}).get(specs.MADE_NOTE) == digest:
             return
-        note = {"metadata": {"annotations": {specs.GENERATION_NOTE: generation}}}
+        note = {"metadata": {"annotations": {specs.MADE_NOTE: digest}}}
         _ = await calls.merge("apps/v1", "Deployment", meta["name"], note, meta["namespace"])
 
     async def _until_started(
@@ -228,7 +227,7 @@ class KubeEngine:
                 stopped = await calls.merge(
                     "apps/v1", "Deployment", deployment_id, {"spec": {"replicas": 0}}, namespace
                 )
-                await self._note_generation(calls, stopped)
+                await self._note_made(calls, stopped)
             if not await self._until_no_pod(calls, deployment_id, grace_s):
                 _ = await seen_node(calls, seat)  # raises NodeAway where that is why
             (status,) = await self._statuses(calls, device_id, [deployment_id])

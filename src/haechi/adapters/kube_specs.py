@@ -33,8 +33,9 @@ plugin. For nodes whose kubelet does not report a handler `nvidia` by itself."""
 MANAGED: Final = {"app.kubernetes.io/managed-by": "haechi"}
 SPEC_NOTE: Final = "haechi.internal/spec"
 """Digest of what the pod is made from: another one means another pod."""
-GENERATION_NOTE: Final = "haechi.internal/generation"
-"""The generation that haechi's own last change made: a higher one is somebody else's."""
+MADE_NOTE: Final = "haechi.internal/made"
+"""Digest of the object's spec as the API answered haechi's own last change: another one is somebody
+else's. (Not its generation: that rises with every note on a Deployment as well.)"""
 CONTAINER: Final = "ai"
 NVIDIA: Final = "nvidia"
 """Handler and name of the RuntimeClass for GPUs without a device plugin."""
@@ -341,6 +342,11 @@ def _labels(spec: ContainerSpec) -> dict[str, str]:
         PACKAGE_LABEL: spec.package_id,
         VERSION_LABEL: spec.version_id,
     }
+
+
+def digest_of_spec(made: Mapping[str, Any]) -> str:
+    """Of a whole object's spec, defaults of the API included."""
+    return _digest(made["spec"])
 
 
 def _digest(value: Mapping[str, Any] | list[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from haechi.adapters.kube_shapes import at, why_waiting
-from haechi.adapters.kube_specs import CONTAINER, GENERATION_NOTE
+from haechi.adapters.kube_specs import CONTAINER, MADE_NOTE, digest_of_spec
 from haechi.core.clock import to_ms
 from haechi.errors import AppError
 from haechi.protocol.desired import ContainerState, ContainerStatus
@@ -53,10 +53,9 @@ def status_of(
 
 
 def is_edited(seen: Mapping[str, Any]) -> bool:
-    """Whether the spec is of a later generation than the one that haechi made."""
-    meta = seen["metadata"]
-    noted = (meta.get("annotations") or {}).get(GENERATION_NOTE)
-    return noted is not None and str(meta.get("generation")) != noted
+    """Whether the spec is another than the one that haechi made."""
+    noted = (seen["metadata"].get("annotations") or {}).get(MADE_NOTE)
+    return noted is not None and digest_of_spec(seen) != noted
 
 
 def current(pods: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -214,7 +214,9 @@ class KubeStore:
     async def _put(self, key: Key, before: Object, after: Object) -> None:
         if after == before:
             return
-        if after.get("spec") != before.get("spec"):
+        notes = [one["metadata"].get("annotations") for one in (before, after)]
+        # As in Kubernetes, a Deployment's generation rises with its annotations too.
+        if after.get("spec") != before.get("spec") or notes[0] != notes[1]:
             after["metadata"]["generation"] = int(before["metadata"].get("generation", 0)) + 1
         await self._commit("MODIFIED", key, after)
 

@@ -3,20 +3,24 @@
 import pytest
 
 from haechi.adapters.kube_shapes import quantity
+from haechi.adapters.kube_specs import MADE_NOTE, digest_of_spec
 from haechi.adapters.kube_states import is_pulled, status_of
 
-NOTE = "haechi.internal/generation"
 
-
-def deployment(*, replicas=1, generation=3, noted="3", conditions=()):
-    return {
-        "metadata": {"generation": generation, "annotations": {NOTE: noted} if noted else {}},
+def deployment(*, replicas=1, noted="right", conditions=()):
+    made = {
+        "metadata": {"annotations": {}},
         "spec": {
             "replicas": replicas,
             "template": {"spec": {"containers": [{"name": "ai", "image": "x@sha256:1"}]}},
         },
         "status": {"conditions": list(conditions)},
     }
+    if noted:
+        made["metadata"]["annotations"][MADE_NOTE] = (
+            digest_of_spec(made) if noted == "right" else noted
+        )
+    return made
 
 
 def pod(state=None, *, created="2026-01-02T03:04:05Z", phase="Running", ending=False, **more):
@@ -48,7 +52,7 @@ def ended(code, reason="Error"):
         (deployment(), [], "starting"),
         (deployment(), [pod(RUNNING)], "running"),
         (deployment(noted=""), [pod(RUNNING)], "running"),
-        (deployment(noted="2"), [pod(RUNNING)], "failed"),
+        (deployment(noted="another"), [pod(RUNNING)], "failed"),
         (deployment(replicas=0), [], "exited"),
         (deployment(replicas=0), [pod(RUNNING, ending=True)], "running"),
         (deployment(), [pod(RUNNING, ending=True)], "starting"),
