@@ -1,8 +1,6 @@
 """What a cluster leaves on hosts is removed, and the comparison with before says so."""
 
-import asyncio
-
-from lab import byhand, leftovers
+from lab import leftovers
 
 from .hosting import options, work
 
@@ -36,37 +34,3 @@ async def test_leftovers_are_removed_with_consent_before_preparing(bare_host, re
         assert await bare_host.holds("! test -e /var/lib/kubelet/pki")
         await work(bundle).clean(shell, log=print)
         assert work(bundle).differences(before, await work(bundle).snapshot(shell)) == []
-
-
-async def test_hosts_of_a_real_cluster_are_as_before(site, reach, bundle, flannel):
-    control, worker = hosts = await site.add(2)
-    before = {}
-
-    async def make_ready(host):
-        async with await reach.shell(host, keeper=True) as shell:
-            before[host.name] = await work(bundle).snapshot(shell)
-            role = "control_plane" if host is control else "worker"
-            await work(bundle).prepare(
-                shell,
-                role,
-                options(),
-                bundle.kubernetes,
-                log=print,
-                progress=lambda ratio: None,
-            )
-
-    await asyncio.gather(*(make_ready(host) for host in hosts))
-    await control.shell("rm -f /root/kubeadm.yaml")
-    await byhand.form(control, [worker], flannel, bundle.kubernetes)
-    await control.shell("rm -f /root/kubeadm.yaml")
-
-    async def take_back(host):
-        async with await reach.shell(host, keeper=True) as shell:
-            report = await work(bundle).report(shell, host.name, "worker")
-            found = {one.name for one in work(bundle).findings([report], options())}
-            assert "existing_cluster" in found
-            await work(bundle).clean(shell, log=print)
-            after = await work(bundle).snapshot(shell)
-            return work(bundle).differences(before[host.name], after)
-
-    assert await asyncio.gather(*(take_back(host) for host in hosts)) == [[], []]

@@ -4,23 +4,10 @@ import asyncio
 
 import pytest
 
-from haechi.domains.clusters.host import registry_trust, runtime
 from haechi.domains.clusters.host.errors import HostAway, HostDiskFull, ImagesNotImported
-from haechi.testing.waiting import eventually
 from lab import faults
 
 from .hosting import options, work
-
-# What nvidia's toolkit writes: a main file of its own, and a runtime beside runc.
-NVIDIA = """\
-version = 3
-
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.nvidia]
-runtime_type = "io.containerd.runc.v2"
-
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.nvidia.options]
-BinaryName = "/usr/bin/nvidia-container-runtime"
-"""
 
 
 async def prepare(shell, bundle, role="worker", **more) -> list[str]:
@@ -131,42 +118,8 @@ async def test_a_disk_that_is_full_in_the_middle_of_the_bundle(site, reach, bund
         assert await taken_back(shell, bundle, before) == []
 
 
-async def test_files_and_services_of_others_come_back(bare_host, reach, bundle):
-    await bare_host.shell(
-        "install -d /etc/containerd; echo '# mine' > /etc/containerd/config.toml\n"
-        "printf '#!/bin/sh\\necho mine\\n' > /usr/local/bin/kubectl\n"
-        "chmod 750 /usr/local/bin/kubectl; echo 'x 1' > /etc/cni-of-mine"
-    )
-    async with await reach.shell(bare_host, keeper=True) as shell:
-        before = await work(bundle).snapshot(shell)
-        await prepare(shell, bundle, "control_plane")
-        assert "mine" not in await bare_host.shell("cat /etc/containerd/config.toml")
-        assert await taken_back(shell, bundle, before) == []
-    assert await bare_host.shell("cat /etc/containerd/config.toml") == "# mine"
-    assert await bare_host.shell("kubectl") == "mine"
-
-
 async def test_docker_that_was_there_goes_on(docker_host, reach, bundle):
     async with await reach.shell(docker_host) as shell:
         await prepare(shell, bundle)
         assert bundle.versions["containerd"] in await docker_host.shell("containerd --version")
         await docker_host.until("docker info > /dev/null", "Docker runs on our containerd")
-
-
-async def test_gpu_tools_do_not_lose_the_settings(bare_host, reach, bundle):
-    async with await reach.shell(bare_host) as shell:
-        await prepare(shell, bundle)
-        # A drop-in of theirs beside ours: both hold.
-        await bare_host.shell(f"cat > {runtime.DROP_INS}/99-nvidia.toml", stdin=NVIDIA.encode())
-        assert await registry_trust.check(shell) == []
-        assert "nvidia-container-runtime" in await bare_host.shell("containerd config dump")
-        # Their older way: the main file is written anew.
-        await bare_host.shell(f"cat > {runtime.CONTAINERD_CONFIG}", stdin=NVIDIA.encode())
-        await bare_host.shell(f"mv {runtime.DROP_INS} {runtime.DROP_INS}.away")
-        lost = await registry_trust.check(shell)
-        assert any("config_path" in one for one in lost)
-        assert await registry_trust.repair(shell, log=print)
-        assert await registry_trust.check(shell) == []
-        assert not await registry_trust.repair(shell, log=print)
-        assert "nvidia-container-runtime" in await bare_host.shell("containerd config dump")
-        await eventually(lambda: bare_host.holds("ctr version"), 60)
