@@ -8,6 +8,7 @@ import pytest
 
 from haechi.core.access import SYSTEM
 from haechi.domains.clusters.backups.model import BackupNotFound, NoBackup
+from haechi.domains.clusters.errors import KubeRefused
 from haechi.domains.clusters.etcd import DATA_DIR
 from haechi.domains.clusters.model import MemberState
 from haechi.errors import Busy
@@ -184,6 +185,22 @@ async def test_a_restore_that_does_not_live_is_taken_back(world, lab, cluster_id
     lines = [line for line in shell.commands() if "haechi-put-back" in line]
     assert len(lines) == 1
     assert any("haechi-release" in line for line in shell.commands()[-3:])
+
+
+async def test_an_api_that_refuses_at_first_is_waited_for(world, lab, cluster_id, monkeypatch):
+    """A server that has just started does not know its own rules for a moment."""
+    await backed_up(world, cluster_id)
+    kube, refusals = world.site.kubes.of(cluster_id), [1, 2]
+    answer = kube.version
+
+    async def version():
+        if refusals:
+            refusals.pop()
+            raise KubeRefused(cluster_id=cluster_id, status=403, reason="forbidden")
+        return await answer()
+
+    monkeypatch.setattr(kube, "version", version)
+    await restored(world, cluster_id)
 
 
 async def test_nodes_that_the_backup_knows_and_the_cluster_does_not_go(world, lab, cluster_id):

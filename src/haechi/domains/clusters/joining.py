@@ -17,7 +17,7 @@ from haechi.domains.clusters.host.errors import CommandFailed, CommandTimedOut
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.marker import Marker
 from haechi.domains.clusters.model import Cluster, Member
-from haechi.errors import AppError, Unavailable
+from haechi.errors import AppError
 
 OnText = Callable[[str], None]
 _TOKEN_LIFE = timedelta(hours=1)
@@ -91,7 +91,7 @@ class Joining:
             try:
                 async with c.kube(cluster_id) as kube:
                     return await kube.version()
-            except Unavailable as error:
+            except AppError as error:  # one that has just started refuses all for a moment
                 last = error
                 return None
 
