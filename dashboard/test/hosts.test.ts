@@ -29,10 +29,10 @@ describe("findings of a check", () => {
       { id: "c", name: "C" },
       { id: "b", name: "B" },
     ]);
-    expect(hosts.map((each) => [each.host, each.findings.map((one) => one.name)])).toEqual([
-      ["host-of-a", ["few_cores"]],
+    expect(hosts.map((each) => [each.name, each.findings.map((one) => one.name)])).toEqual([
+      ["A", ["few_cores"]],
       ["C", []],
-      ["host-of-b", ["swap_on", "few_cores"]],
+      ["B", ["swap_on", "few_cores"]],
     ]);
   });
 

@@ -1,18 +1,18 @@
 /** What checks and operations say of hosts, put in order for the pages. Pure. */
-import type { ClusterCheck, HostFinding } from "@/api/types";
-import type { Problem } from "@/api/types";
+import type { ClusterCheck, HostFinding, Problem } from "@/api/types";
 
-export type CheckedHost = { device_id: string; host: string; findings: HostFinding[] };
+export type CheckedHost = { device_id: string; name: string; findings: HostFinding[] };
 
 /** Every host that was asked for, in that order: those without a finding too. */
 export function byHost(
   check: Pick<ClusterCheck, "findings">,
   asked: { id: string; name: string }[],
 ): CheckedHost[] {
-  return asked.map(({ id, name }) => {
-    const findings = check.findings.filter((each) => each.device_id === id);
-    return { device_id: id, host: findings[0]?.host ?? name, findings };
-  });
+  return asked.map(({ id, name }) => ({
+    device_id: id,
+    name,
+    findings: check.findings.filter((each) => each.device_id === id),
+  }));
 }
 
 /** What still hinders where these warnings are accepted. */

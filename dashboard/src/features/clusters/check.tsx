@@ -44,10 +44,10 @@ export function CheckView({
         </fieldset>
       )}
       <ul className="flex flex-col gap-2">
-        {byHost(check, asked).map(({ device_id, host, findings }) => (
-          <li key={device_id} aria-label={host} className="rounded-md border border-line bg-bg">
+        {byHost(check, asked).map(({ device_id, name, findings }) => (
+          <li key={device_id} aria-label={name} className="rounded-md border border-line bg-bg">
             <p className="flex items-center gap-2 px-3 py-1.5 font-medium">
-              {host}
+              {name}
               {findings.length === 0 && (
                 <span className="inline-flex items-center gap-1.5 text-xs font-normal text-ok">
                   <Mark tone="ok" />
