@@ -125,8 +125,9 @@ class Fleet:
             return [row for row in found.json()["items"] if row["kind"] == kind]
 
         (row, *_) = await self.until(f"{kind} of {device_id}", there)
+        ended = await asyncio.wait_for(operations.wait(row["id"]), LIMIT_S)
         print(operations.log_path(row["id"]).read_text())
-        return await asyncio.wait_for(operations.wait(row["id"]), LIMIT_S)
+        return ended
 
     async def does(self, what: str, path: str) -> Any:
         """Start an operation and see its end."""
