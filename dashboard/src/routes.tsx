@@ -13,6 +13,8 @@ import { DevicesPage } from "@/features/devices/list";
 import { PackagePage } from "@/features/packages/page";
 import { PackagesPage } from "@/features/packages/list";
 import { resultSearch, ResultsPage } from "@/features/results/page";
+import { SchedulesPage } from "@/features/schedules/list";
+import { SchedulePage } from "@/features/schedules/page";
 import { SettingsPage } from "@/features/settings/page";
 import { SitePage } from "@/features/site/page";
 import { NotFound, Shell } from "@/shell/shell";
@@ -32,6 +34,8 @@ const tree = root.addChildren([
   route({ getParentRoute: parent, path: "/packages", component: PackagesPage }),
   route({ getParentRoute: parent, path: "/packages/$id", component: PackagePage }),
   route({ getParentRoute: parent, path: "/deployments", component: DeploymentsPage }),
+  route({ getParentRoute: parent, path: "/schedules", component: SchedulesPage }),
+  route({ getParentRoute: parent, path: "/schedules/$id", component: SchedulePage }),
   route({
     getParentRoute: parent,
     path: "/results",

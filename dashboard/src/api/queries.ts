@@ -83,6 +83,19 @@ export const useVersions = (package_id: string) =>
       ).items,
   });
 
+/** Of every package: for what knows a version by its id only. */
+export const useAllVersions = (packages: { id: string }[] | undefined) =>
+  useQuery({
+    queryKey: ["versions", "all", packages?.map((each) => each.id)],
+    enabled: packages !== undefined,
+    queryFn: async () => {
+      const all = (packages ?? []).map(({ id }) =>
+        body(http.GET("/api/v1/packages/{package_id}/versions", { params: { path: { package_id: id } } })),
+      );
+      return (await Promise.all(all)).flatMap((each) => each.items);
+    },
+  });
+
 export const useBuilds = (package_id: string) =>
   useQuery({
     queryKey: ["builds", package_id],

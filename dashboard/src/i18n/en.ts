@@ -1,9 +1,11 @@
 /** English, beside `ko`: the same keys and the same placeholders. */
 import { clustersEn } from "./clusters.en";
+import { schedulesEn } from "./schedules.en";
 import type { ko } from "./ko";
 
 export const en: Record<keyof typeof ko, string> = {
   ...clustersEn,
+  ...schedulesEn,
   // frame
   "nav.main": "Main menu",
   "nav.skip": "Skip to content",

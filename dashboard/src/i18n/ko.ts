@@ -1,8 +1,10 @@
 /** Korean: the first language. Keys are `area.word`; coded values are `group.code`. */
 import { clustersKo } from "./clusters.ko";
+import { schedulesKo } from "./schedules.ko";
 
 export const ko = {
   ...clustersKo,
+  ...schedulesKo,
   // frame
   "nav.main": "주 메뉴",
   "nav.skip": "본문으로 건너뛰기",

@@ -49,6 +49,7 @@ const NAV: { to: string; name: PlainKey; icon: string; admin?: boolean }[] = [
   { to: "/clusters", name: "nav.clusters", icon: "M12 3l4 2.3v4.6L12 12l-4-2.1V5.3zM6 13l4 2.2v4.5L6 22l-4-2.3v-4.5zM18 13l4 2.2v4.5L18 22l-4-2.3v-4.5z" },
   { to: "/packages", name: "nav.packages", icon: "M4 8l8-4 8 4v8l-8 4-8-4zM4 8l8 4 8-4M12 12v8" },
   { to: "/deployments", name: "nav.deployments", icon: "M12 3v12M7 10l5 5 5-5M4 20h16" },
+  { to: "/schedules", name: "nav.schedules", icon: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 7v5l3.5 2" },
   { to: "/results", name: "nav.results", icon: "M4 20V10M10 20V4M16 20v-8M21 20H3" },
   { to: "/users", name: "nav.users", icon: "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4 21c0-5 4-7 8-7s8 2 8 7", admin: true },
   { to: "/tokens", name: "nav.tokens", icon: "M14 10a4 4 0 1 1-3-3l9-0v4h-3v3h-3z" },

@@ -22,6 +22,8 @@ import { tell } from "@/ui/toast";
 import { AgentPanel } from "./agent";
 import { DeviceCharts } from "./charts";
 import { DeviceDialog, EnrolDialog } from "./dialogs";
+import { HostPanel } from "./host";
+import { MaintenancePanel } from "./maintenance";
 
 type Open = "edit" | "enrol" | "delete" | "revoke" | "deploy" | null;
 const NONE: Assignment[] = [];
@@ -130,7 +132,9 @@ function Content({ device }: { device: Device }) {
           </Panel>
         </div>
         <div className="flex min-w-0 flex-col gap-4">
+        <HostPanel device={device} />
         {device.state !== "new" && <AgentPanel device_id={device.id} />}
+        <MaintenancePanel device={device} />
         <Panel title={t("device.facts")}>
           <Facts
             rows={[

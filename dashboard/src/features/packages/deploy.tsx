@@ -1,15 +1,15 @@
 /** Deploy a version to devices. Opened from a version, a package, or a device. */
 import { useMemo, useState } from "react";
 import { deploy } from "@/api/actions";
-import { useDevices, useGroups, usePackages, useVersions } from "@/api/queries";
+import { usePackages, useVersions } from "@/api/queries";
 import type { DeployIn, PackageVersion } from "@/api/types";
+import { hasTargets, NO_TARGETS, TargetFields, type Targets } from "@/features/deployments/targets";
 import { useOperationsDrawer } from "@/features/operations/context";
 import { parseEnvironment } from "@/format/environment";
 import { useT } from "@/i18n/react";
 import { useMay } from "@/shell/role";
 import { FormDialog } from "@/ui/dialog";
 import { Area, Check, Input, Select } from "@/ui/field";
-import { State } from "@/ui/status";
 
 type Strategy = NonNullable<DeployIn["strategy"]>;
 type Allowance = NonNullable<DeployIn["allow"]>[number];
@@ -28,13 +28,12 @@ export function DeployDialog({
   const { show } = useOperationsDrawer();
   const admin = useMay("admin");
   const packages = usePackages().data ?? [];
-  const devices = (useDevices().data ?? []).filter((each) => each.state !== "new");
   const [package_id, setPackage] = useState(version?.package_id ?? "");
   const [version_id, setVersion] = useState(version?.id ?? "");
-  const groups = useGroups().data ?? [];
-  const [group_id, setGroup] = useState("");
-  const members = groups.find((each) => each.id === group_id)?.device_ids ?? [];
-  const [picked, setPicked] = useState<string[]>(device_id ? [device_id] : []);
+  const [targets, setTargets] = useState<Targets>({
+    ...NO_TARGETS,
+    device_ids: device_id ? [device_id] : [],
+  });
   const [strategy, setStrategy] = useState<Strategy | "">("");
   const [environment, setEnvironment] = useState("");
   const [assign, setAssign] = useState(true);
@@ -45,8 +44,7 @@ export function DeployDialog({
   const submit = async () => {
     const { operation_id } = await deploy({
       version_id,
-      device_ids: picked.filter((id) => !members.includes(id)),
-      ...(group_id ? { group_id } : {}),
+      ...targets,
       ...(strategy ? { strategy } : {}),
       environment: parsed.values,
       cameras: { assign, fps: Number(fps), stream },
@@ -54,15 +52,13 @@ export function DeployDialog({
     });
     show(operation_id);
   };
-  const toggle = (id: string, on: boolean) =>
-    setPicked((list) => (on ? [...list, id] : list.filter((each) => each !== id)));
   return (
     <FormDialog
       title={version ? t("deploy.of", { name: `${version.package_name}:${version.version}` }) : t("deploy.title")}
       action={t("deploy.action")}
       onClose={onClose}
       submit={submit}
-      disabled={!version_id || picked.length + members.length === 0 || parsed.bad.length > 0}
+      disabled={!version_id || !hasTargets(targets) || parsed.bad.length > 0}
       wide
     >
       {!version && (
@@ -82,34 +78,7 @@ export function DeployDialog({
           {package_id && <VersionSelect package_id={package_id} value={version_id} onPick={setVersion} />}
         </div>
       )}
-      {groups.length > 0 && (
-        <Select
-          label={t("deploy.group")}
-          hint={t("deploy.groupHint")}
-          value={group_id}
-          onPick={setGroup}
-          options={[["", t("field.none")], ...groups.map((each) => [each.id, each.name] as const)]}
-        />
-      )}
-      <fieldset className="flex flex-col gap-1">
-        <legend className="mb-1 text-xs text-muted">{t("deploy.devices")}</legend>
-        {devices.length === 0 && <p className="text-muted">{t("deploy.noDevice")}</p>}
-        <div className="grid gap-x-4 gap-y-1.5 sm:grid-cols-2">
-          {devices.map((each) => (
-            <div key={each.id} className="flex items-center gap-2">
-              <Check
-                label={each.name}
-                checked={picked.includes(each.id) || members.includes(each.id)}
-                disabled={members.includes(each.id)}
-                onChange={(event) => toggle(each.id, event.target.checked)}
-              />
-              <span className="text-xs">
-                <State group="device.state" value={each.state} />
-              </span>
-            </div>
-          ))}
-        </div>
-      </fieldset>
+      <TargetFields value={targets} onValue={setTargets} />
       <Select
         label={t("deploy.strategy")}
         hint={t("deploy.strategyHint")}
@@ -183,7 +152,7 @@ export function DeployDialog({
   );
 }
 
-function VersionSelect({
+export function VersionSelect({
   package_id,
   value,
   onPick,

@@ -18,6 +18,7 @@ import { Ago } from "@/ui/time";
 import { tell, tellError } from "@/ui/toast";
 import { BuildsPanel } from "./builds";
 import { DeployDialog } from "./deploy";
+import { PlaybookDialog } from "./playbook";
 import { UploadDialog } from "./upload";
 
 export function PackagePage() {
@@ -40,7 +41,7 @@ export function PackagePage() {
 
 type Open =
   | { what: "upload" }
-  | { what: "deploy"; version: PackageVersion }
+  | { what: "deploy" | "playbook"; version: PackageVersion }
   | { what: "delete"; version?: PackageVersion }
   | null;
 
@@ -128,6 +129,11 @@ function Content({ pack }: { pack: Package }) {
             {operator && row.build_state === "built" && (
               <Button small tone="primary" onClick={() => setOpen({ what: "deploy", version: row })}>
                 {t("deploy.action")}
+              </Button>
+            )}
+            {operator && row.build_state === "built" && (
+              <Button small onClick={() => setOpen({ what: "playbook", version: row })}>
+                {t("playbook.open")}
               </Button>
             )}
             <a
@@ -219,6 +225,7 @@ function Content({ pack }: { pack: Package }) {
       </Panel>
       {open?.what === "upload" && <UploadDialog name={pack.name} onClose={close} />}
       {open?.what === "deploy" && <DeployDialog version={open.version} onClose={close} />}
+      {open?.what === "playbook" && <PlaybookDialog version={open.version} onClose={close} />}
       {open?.what === "delete" && (
         <RemoveDialog
           title={t("package.deleteTitle", {
