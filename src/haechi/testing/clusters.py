@@ -132,11 +132,13 @@ class FakeKube:
         return self.objects.get((kind, namespace or "", name))
 
     async def rollout(self, kind: str, namespace: str, name: str) -> Rollout | None:
-        """That of flannel is there when it was applied, Kubernetes' own always."""
+        """That of flannel is there when it was applied, Kubernetes' own always. Pods of nodes that
+        are not Ready are wanted, and not ready.
+        """
         self._reach()
         if namespace == "kube-system" or (kind, namespace, name) in self.objects:
             count = len(self.nodes_by_name)
-            return Rollout(count, count, count)
+            return Rollout(count, count, sum(one.ready for one in self.nodes_by_name.values()))
         return None
 
     async def watch_nodes(self) -> AsyncIterator[list[Node]]:
@@ -204,7 +206,11 @@ class FakeWork:
         self, before: Mapping[str, Any], after: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
         changed = set(before["files"]) ^ set(after["files"])
-        return [{"what": "file", "path": path} for path in sorted(changed)]
+        told = []
+        for path in sorted(changed):
+            was, now = ("x" if path in one["files"] else None for one in (before, after))
+            told.append({"kind": "file", "name": path, "before": was, "after": now})
+        return told
 
     async def prepare(
         self,

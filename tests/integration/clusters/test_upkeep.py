@@ -244,6 +244,16 @@ async def test_a_dead_worker_is_replaced_with_its_work(world, lab, cluster_id):
     assert ended.ctx["result"]["replaced"] == "dev-a"
 
 
+async def test_a_worker_that_is_dead_for_long_is_replaced_too(world, lab, cluster_id):
+    """Kubernetes goes on wanting its pods there, which never get ready."""
+    world.site.hosts.turn_off("dev-a")
+    nodes = world.site.kubes.of(cluster_id).nodes_by_name
+    nodes["alpha"] = replace(nodes["alpha"], ready=False)
+    world.site.host("dev-new", name="newcomer")
+    await done(world, await world.upkeep.replace_node(cluster_id, "dev-a", "dev-new", by=SYSTEM))
+    assert set(nodes) == {"master", "beta", "newcomer"}
+
+
 async def test_a_dead_control_plane_leaves_etcd_before_the_new_one_joins(world, lab, three):
     world.site.hosts.turn_off("dev-o")
     world.site.host("dev-new", name="newcomer")

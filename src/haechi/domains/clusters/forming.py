@@ -24,7 +24,7 @@ from haechi.domains.clusters.model import (
     Member,
     MemberState,
 )
-from haechi.domains.clusters.ports import Kube, Node
+from haechi.domains.clusters.ports import Kube, Node, Rollout
 from haechi.errors import AppError, Unavailable
 
 _SYSTEM: Final = (
@@ -212,9 +212,10 @@ class Forming:
         async def look() -> bool | None:
             try:
                 async with c.kube(cluster.id) as kube:
-                    seen.update({node.name: node for node in await kube.nodes()})
+                    nodes = await kube.nodes()
+                    seen.update({node.name: node for node in nodes})
                     ready = all(_is_ready(seen.get(one.node_name)) for one in members)
-                    return True if ready and await self._system_runs(kube) else None
+                    return True if ready and await self._system_runs(kube, nodes) else None
             except Unavailable as error:
                 run.log(f"-- {error}")
                 return None
@@ -294,9 +295,10 @@ class Forming:
         if all(board.error_of(one) is not None for one in run.ctx["device_ids"]):
             raise Permanent(board.raised(members[0]) or _all_failed(members, members))
 
-    async def _system_runs(self, kube: Kube) -> bool:
+    async def _system_runs(self, kube: Kube, nodes: list[Node]) -> bool:
+        """Wherever it can: a node that is dead keeps no other from joining or taking its place."""
         found = await asyncio.gather(*(kube.rollout(*one) for one in _SYSTEM))
-        return all(one is not None and one.done for one in found)
+        return all(_runs(kind, one, nodes) for (kind, *_), one in zip(_SYSTEM, found, strict=True))
 
     async def _not_ready(
         self, run: Run, board: Board, members: list[Member], seen: dict[str, Node]
@@ -354,6 +356,14 @@ class Forming:
 
 def _is_ready(node: Node | None) -> bool:
     return node is not None and node.ready
+
+
+def _runs(kind: str, rollout: Rollout | None, nodes: list[Node]) -> bool:
+    """The pods of a dead node count as wanted and never get ready."""
+    up = sum(node.ready for node in nodes)
+    if rollout is None or up == len(nodes):
+        return rollout is not None and rollout.done
+    return min(rollout.updated, rollout.ready) >= (up if kind == "DaemonSet" else 1)
 
 
 def _living(everyone: list[Member], member: Member, board: Board) -> list[Member]:
