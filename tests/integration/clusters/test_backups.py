@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 
 from haechi.core.access import SYSTEM
+from haechi.core.operations import State
+from haechi.core.operations import store as operations_store
 from haechi.domains.clusters.backups.model import BackupNotFound, NoBackup
 from haechi.domains.clusters.errors import KubeRefused
 from haechi.domains.clusters.etcd import DATA_DIR
 from haechi.domains.clusters.model import MemberState
 from haechi.errors import Busy
 from haechi.settings import ClustersSettings
+from haechi.testing.hosts import FakeFile
 from haechi.testing.upkeep import UpkeepSite
 
 THREE = ("dev-m", "dev-n", "dev-o")
@@ -66,6 +69,25 @@ async def test_a_backup_is_kept_encrypted_and_leaves_nothing_on_the_host(world, 
     with tarfile.open(fileobj=io.BytesIO(b"".join(found.pieces)), mode="r:gz") as tar:
         assert tar.extractfile("etcd.db").read() == b"etcd of dev-m"
         assert "etc/kubernetes/pki/ca.key" in tar.getnames()
+
+
+async def test_a_backup_listed_before_a_crash_keeps_its_key(world, lab, cluster_id):
+    """The step runs again: a file sealed anew would not fit the key that is listed."""
+    operation = await world.ended(await world.upkeep.back_up_cluster(cluster_id, by=SYSTEM))
+    backup_id = operation.ctx["backup_id"]
+    found = await world.upkeep.download_backup(cluster_id, backup_id, by=SYSTEM)
+    content = b"".join(found.pieces)
+    folder = f"/var/lib/haechi-backup/{operation.id}"
+    world.site.hosts.hosts["dev-m"].files[f"{folder}/backup.tar.gz"] = FakeFile(content, 0o600)
+    async with world.db.write() as tx:
+        await operations_store.update(
+            tx, operation.id, state=State.RUNNING, done=["snapshot"], ended_at=None
+        )
+    await world.kill()
+    await world.revive()
+    assert (await world.ended(operation)).state == "succeeded"
+    again = await world.upkeep.download_backup(cluster_id, backup_id, by=SYSTEM)
+    assert b"".join(again.pieces) == content
 
 
 async def test_the_oldest_are_forgotten(world, lab, cluster_id):

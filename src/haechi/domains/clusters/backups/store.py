@@ -41,9 +41,6 @@ def to_backup(row: BackupRow) -> Backup:
 
 
 async def add(tx: AsyncSession, backup: Backup, file_key: bytes) -> None:
-    """Nothing where it is there already."""
-    if await tx.get(BackupRow, backup.id) is not None:
-        return
     values = {name: getattr(backup, name) for name in Backup.__slots__ if name != "control_planes"}
     nodes = [one._asdict() for one in backup.control_planes]
     tx.add(BackupRow(**values, control_planes=nodes, file_key=file_key))
@@ -55,6 +52,11 @@ async def row(tx: AsyncSession, cluster_id: str, backup_id: str) -> BackupRow:
     if found is None or found.cluster_id != cluster_id:
         raise BackupNotFound(id=backup_id, cluster_id=cluster_id)
     return found
+
+
+async def listed(tx: AsyncSession, backup_id: str) -> Backup | None:
+    found = await tx.get(BackupRow, backup_id)
+    return None if found is None else to_backup(found)
 
 
 async def newest(tx: AsyncSession, cluster_id: str) -> Backup | None:

@@ -122,6 +122,12 @@ class Taking:
 
     async def keep(self, run: Run) -> None:
         c, vault = self._c, self._upkeep.vault
+        async with c.db.read() as tx:
+            listed = await store.listed(tx, run.ctx["backup_id"])
+        if listed is not None:
+            # Done before a crash. Sealing it anew would take another key than the one listed.
+            run.ctx["result"] = {"backup_id": listed.id, "size_bytes": listed.size_bytes}
+            return
         clear = vault.clear_path(run.id)
 
         async def act(shell: Shell) -> None:
@@ -159,8 +165,8 @@ class Taking:
     async def drop(self, run: Run) -> None:
         """A backup that is not listed is not kept."""
         async with self._c.db.read() as tx:
-            listed = run.ctx["backup_id"] in await store.all_ids(tx)
-        if not listed:
+            listed = await store.listed(tx, run.ctx["backup_id"])
+        if listed is None:
             await self._upkeep.vault.forget([run.ctx["backup_id"]])
 
     async def tidy(self, run: Run) -> None:
