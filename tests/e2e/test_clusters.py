@@ -75,7 +75,9 @@ def test_check_tells_every_finding_host_by_host_and_form_waits_for_them(signed_i
     expect(result.get_by_role("status")).to_contain_text("문제가 2개")
     expect(form.get_by_role("button", name="만들기", exact=True)).to_be_disabled()
     # Another choice is another question: what was seen is shown no longer.
-    form.get_by_role("radiogroup", name="꺼진 작업의 역할").get_by_role("radio", name="없음").click()
+    form.get_by_role("radiogroup", name="꺼진 작업의 역할").get_by_role(
+        "radio", name="없음"
+    ).click()
     expect(result).to_have_count(0)
 
 
@@ -95,9 +97,7 @@ def test_an_unknown_host_is_accepted_by_name_and_then_looked_at_whole(signed_in,
     assert host.logins > 0
 
 
-def test_forming_that_is_refused_shows_every_finding_and_leaves_the_devices_free(
-    signed_in, watch
-):
+def test_forming_that_is_refused_shows_every_finding_and_leaves_the_devices_free(signed_in, watch):
     page = signed_in
     add_device(page, "없는 제어", NOBODY, ssh_user="kim", ssh_password="x")
     form = begin(page, "되지 않는", {"없는 제어": "제어 노드"})

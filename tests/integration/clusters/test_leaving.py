@@ -99,7 +99,8 @@ async def test_what_is_left_on_a_host_is_shown(world):
     operation = await world.ended(await world.clusters.delete_cluster(cluster_id, by=SYSTEM))
     proofs = {one.device_id: one for one in await world.clusters.book.proof(cluster_id)}
     assert proofs["dev-b"].state == "differs"
-    assert proofs["dev-b"].differences == [{"what": "file", "path": "/etc/left-behind"}]
+    (found,) = proofs["dev-b"].differences
+    assert (found["kind"], found["name"], found["before"]) == ("file", "/etc/left-behind", None)
     assert "/etc/left-behind" in await world.log(operation)
 
 
