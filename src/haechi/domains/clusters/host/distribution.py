@@ -90,6 +90,7 @@ def _items(pause: str, containerd: Mapping[str, Any]) -> list[Item]:
     texts = {
         runtime.CONTAINERD_CONFIG: runtime.MAIN_TEXT,
         runtime.CONTAINERD_DROP_IN: runtime.containerd_text(pause, containerd),
+        runtime.KUBELET_CONDITION: runtime.KUBELET_CONDITION_TEXT,
         runtime.SYSCTL_FILE: runtime.sysctl_text(),
         runtime.MODULES_FILE: runtime.modules_text(),
     }

@@ -52,6 +52,10 @@ _CLUSTER_SERVICES: Final = (
     *("kubelet", "k3s", "k3s-agent", "k0scontroller", "k0sworker", "rke2-server", "rke2-agent"),
     "snap.microk8s.daemon-kubelite",
 )
+_KUBELET_FILES: Final = (
+    *("/etc/kubernetes/kubelet.conf", "/etc/kubernetes/bootstrap-kubelet.conf"),
+    "/var/lib/kubelet/config.yaml",
+)
 _RUNTIMES: Final = ("docker", "containerd", "crio")
 
 
@@ -220,6 +224,8 @@ def _cluster(host: Candidate, wish: Wish) -> Iterator[Finding]:
     facts = host.facts
     evidence: list[str] = [name for name in _CLUSTER_SERVICES if name in facts.running]
     evidence += [name for name in facts.processes if name not in evidence and name != "etcd"]
+    if "kubelet" in evidence and not _is_node(facts):
+        evidence.remove("kubelet")
     if evidence:
         yield f.ExistingCluster(host=host.name, evidence=", ".join(evidence))
         return
@@ -243,6 +249,14 @@ def _cluster(host: Candidate, wish: Wish) -> Iterator[Finding]:
                 purpose=purpose,
                 process=taken[protocol, port] or "?",
             )
+
+
+def _is_node(facts: Facts) -> bool:
+    """Whether the kubelet serves a cluster. One without configuration fails and is started again
+    for ever, as packages leave it, and is seen running in between; it never listens.
+    """
+    configured = any(path in facts.leftovers for path in _KUBELET_FILES)
+    return configured or any(one.process == "kubelet" for one in facts.listeners)
 
 
 def _networks(host: Candidate, wish: Wish) -> Iterator[Finding]:

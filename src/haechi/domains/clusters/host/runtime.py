@@ -20,6 +20,8 @@ CONTAINERD_SOCKET: Final = "/run/containerd/containerd.sock"
 CONTAINERD_UNIT: Final = "/etc/systemd/system/containerd.service"
 KUBELET_UNIT: Final = "/etc/systemd/system/kubelet.service"
 KUBELET_DROP_IN: Final = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf"
+KUBELET_CONFIG: Final = "/var/lib/kubelet/config.yaml"
+KUBELET_CONDITION: Final = "/etc/systemd/system/kubelet.service.d/50-haechi.conf"
 SYSCTL_FILE: Final = "/etc/sysctl.d/90-haechi-kubernetes.conf"
 MODULES_FILE: Final = "/etc/modules-load.d/haechi-kubernetes.conf"
 
@@ -71,12 +73,15 @@ OOMScoreAdjust=-999
 WantedBy=multi-user.target
 """
 
-KUBELET_UNIT_TEXT: Final = """\
+# Enabled from the beginning, so that kubeadm is content and reboots are survived. Without the
+# condition, a kubelet that was not configured yet would fail and be started again for ever.
+KUBELET_UNIT_TEXT: Final = f"""\
 [Unit]
 Description=kubelet (installed by haechi)
 Documentation=https://kubernetes.io/docs/
 Wants=network-online.target
 After=network-online.target containerd.service
+ConditionPathExists={KUBELET_CONFIG}
 StartLimitIntervalSec=0
 
 [Service]
@@ -99,6 +104,13 @@ EnvironmentFile=-/etc/default/kubelet
 ExecStart=
 ExecStart=/usr/local/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS\
  $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
+"""
+
+# For a kubelet whose unit is its package's: as in ours.
+KUBELET_CONDITION_TEXT: Final = f"""\
+# Written by haechi: kubeadm configures the kubelet, then starts it.
+[Unit]
+ConditionPathExists={KUBELET_CONFIG}
 """
 
 
