@@ -4,7 +4,7 @@ VENV := .venv/bin
 SETUP := $(PY) tools/setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test lint types unit integration e2e bundle lab test-lab lab-clean docs dashboard openapi lock migration bench dist clean
+.PHONY: help setup demo demo-check test lint types unit integration e2e bundle lab test-lab lab-clean bench-lab soak demo-cluster docs dashboard openapi lock migration bench dist clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,17 @@ lab: ## Prepare the host lab; `.venv/bin/python -m lab up NAME` starts a site
 
 test-lab: lab ## Real hosts and real Kubernetes (root, podman; make test does not include it)
 	$(VENV)/python tools/test.py lab
+
+demo-cluster: lab ## Form two Kubernetes clusters on lab hosts, shown in the dashboard, until Ctrl-C
+	$(SETUP)
+	$(MAKE) --no-print-directory dashboard
+	$(VENV)/python demo/cluster.py
+
+bench-lab: lab ## Measure clusters; ONLY="form_1_1 add_worker" some figures, ROUNDS=3; build/bench-lab.json
+	$(VENV)/python -m tests.benchmarks.cluster_run $(ONLY) --rounds $(or $(ROUNDS),1)
+
+soak: lab ## Long outages on a cluster of lab hosts; MINUTES=20
+	$(VENV)/python -m tests.benchmarks.soak --minutes $(or $(MINUTES),20)
 
 lab-clean: ## Remove every lab host and network on this machine, whoever made it
 	$(VENV)/python -m lab clean

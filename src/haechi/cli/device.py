@@ -22,7 +22,7 @@ def _fields(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--gps", type=GPS, help="LATITUDE,LONGITUDE."),
         click.option("--supports-analysis/--no-supports-analysis", default=None),
         click.option("--host-name", help="DNS label; node name and default SSH user."),
-        click.option("--address", help="IP or name; only data."),
+        click.option("--address", help="IP or name by which SSH reaches it."),
         click.option("--port", type=click.IntRange(1, 65535)),
         click.option("--label", "labels", multiple=True, type=PAIR, help="May be repeated."),
         click.option("--ssh-user"),
