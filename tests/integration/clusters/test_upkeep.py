@@ -1,19 +1,20 @@
 """Certificates, moved addresses, replaced nodes, hosts that come back."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from haechi.core.access import SYSTEM
-from haechi.core.operations import State
+from haechi.core.operations import Definition, State, Step
 from haechi.domains.clusters.context import KUBECONFIG
-from haechi.domains.clusters.errors import DeviceInCluster, NotAMember
+from haechi.domains.clusters.errors import DeviceInCluster, HostBusy, KubeUnreachable, NotAMember
 from haechi.domains.clusters.host.errors import CommandFailed
 from haechi.domains.clusters.host.ports import HostName
 from haechi.domains.clusters.model import MemberState
 from haechi.domains.clusters.upkeep_errors import AddressUnknown, SameDevice, StillLives
-from haechi.errors import Unavailable
+from haechi.errors import Text, Unavailable
 from haechi.testing.upkeep import UpkeepSite, certificate
 from haechi.testing.waiting import eventually
 
@@ -313,6 +314,57 @@ async def test_what_cannot_be_replaced(world, lab, cluster_id):
         await world.upkeep.replace_node(cluster_id, "dev-a", "dev-new", by=SYSTEM)
 
 
+async def test_a_host_that_something_else_works_on_takes_no_ones_place(world, lab, cluster_id):
+    world.site.host("dev-new", name="newcomer")
+    may_end = asyncio.Event()
+
+    async def work(run):
+        await may_end.wait()
+
+    step = Step("work", Text("일", "work"), work)
+    world.operations.register(Definition("install_something", Text("일", "work"), [step]))
+    other = await world.operations.start("install_something", "dev-new", {}, requested_by="kim")
+    with pytest.raises(HostBusy):
+        await world.upkeep.replace_node(cluster_id, "dev-a", "dev-new", by=SYSTEM, force=True)
+    may_end.set()
+    await world.ended(other)
+
+
+async def test_an_api_that_is_away_for_a_moment_takes_no_replacement_back(world, lab, cluster_id):
+    world.site.hosts.turn_off("dev-a")
+    world.site.host("dev-new", name="newcomer")
+    kube = world.site.kubes.of(cluster_id)
+    applied, silent = kube.apply, iter([True])
+
+    async def apply(objects, **given):
+        if next(silent, False):
+            raise KubeUnreachable(cluster_id=cluster_id, reason="connection reset")
+        await applied(objects, **given)
+
+    kube.apply = apply
+    await done(world, await world.upkeep.replace_node(cluster_id, "dev-a", "dev-new", by=SYSTEM))
+
+
+async def test_a_replaced_node_is_said_goodbye_to(world, lab, cluster_id):
+    class Farewell:
+        name = "farewell"
+        left: list[str] = []
+
+        async def joined(self, cluster_id, device_id, *, log):
+            pass
+
+        async def leaving(self, cluster_id, device_id, *, log):
+            self.left.append(device_id)
+
+    world.context.hooks.append(Farewell())
+    world.site.host("dev-new", name="newcomer")
+    await done(
+        world,
+        await world.upkeep.replace_node(cluster_id, "dev-a", "dev-new", by=SYSTEM, force=True),
+    )
+    assert Farewell.left == ["dev-a"]
+
+
 def _presence(world, device_id):
     judgement = world.upkeep.watching.presence(device_id)
     return judgement.presence if judgement else None
@@ -325,8 +377,12 @@ async def test_a_host_is_cleaned_when_it_is_seen_again(world, lab, cluster_id):
     address = shell_of(world, "dev-b").host.address
     world.site.hosts.turn_off("dev-b")
     world.probe.vanish(address)
+    nodes = world.site.kubes.of(cluster_id).nodes_by_name
+    name, registered = next((key, one) for key, one in nodes.items() if key.startswith("beta"))
     await done(world, await world.clusters.remove_node(cluster_id, "dev-b", by=SYSTEM))
     assert (await world.states(cluster_id))["dev-b"] == MemberState.CLEANING
+    assert name not in nodes
+    nodes[name] = registered  # as its kubelet does as soon as it runs again
     await world.upkeep.start()
     world.site.hosts.turn_on("dev-b")
     world.probe.come_back(address)
@@ -336,6 +392,7 @@ async def test_a_host_is_cleaned_when_it_is_seen_again(world, lab, cluster_id):
 
     await eventually(clean)
     assert ("clean", "dev-b") in world.site.work.acts
+    await eventually(lambda: name not in nodes)
 
 
 async def test_a_node_that_was_away_learns_where_its_api_is(world, lab, cluster_id):

@@ -16,7 +16,8 @@ from haechi.domains.clusters import proxy, store
 from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.host.ports import Shell
-from haechi.domains.clusters.model import Member, MemberState
+from haechi.domains.clusters.model import ClusterState, Member, MemberState
+from haechi.domains.clusters.ports import OnText
 from haechi.errors import AppError, Busy, Text
 
 log = logging.getLogger(__name__)
@@ -123,4 +124,19 @@ class Returning:
         cleaned = member.state == MemberState.GONE
         if member.state == MemberState.CLEANING:
             cleaned = await self._cleaning.clean(member, run.log)
+        if cleaned:
+            await self._forget_node(member, run.log)
         run.ctx["result"] = {"device_id": run.subject, "cleaned": cleaned}
+
+    async def _forget_node(self, member: Member, note: OnText) -> None:
+        """Its kubelet registered itself anew as soon as the host was on, before it was cleaned."""
+        c = self._c
+        if (await c.cluster(member.cluster_id)).state != ClusterState.READY:
+            return
+        if any(one.node_name == member.node_name for one in await c.members(member.cluster_id)):
+            return
+        try:
+            async with c.kube(member.cluster_id) as kube:
+                await kube.delete_node(member.node_name)
+        except AppError as error:
+            note(f"node {member.node_name} was not taken out of Kubernetes again: {error}")
