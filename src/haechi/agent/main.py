@@ -39,7 +39,7 @@ from haechi.agent.samples_feed import SamplesFeed
 from haechi.core.tasks import Tasks
 from haechi.errors import AppError
 from haechi.protocol.assignments import Assignment
-from haechi.protocol.desired import DesiredState, ObservedState
+from haechi.protocol.desired import NODE_AGENT_ADDRESS, DesiredState, ObservedState
 from haechi.protocol.frames import PROTOCOL, Capacity, Hello
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,8 @@ class Options(Struct, omit_defaults=True):
     """Empty: no containers on this device."""
     node: bool = False
     """This device is a node of a cluster: its AIs are pods, and there is no Docker."""
+    node_address: str = NODE_AGENT_ADDRESS
+    """Where a node's pods find this agent; another one only beside another agent."""
     media: bool = True
     intake_port: int = INTAKE_PORT
     docker_config: str = "/etc/docker"
@@ -134,7 +136,9 @@ class Agent:
             on_desired=self._desired_changed,
             engine=bool(options.docker_socket),
         )
-        self.node = Node(self.deployments, on_pods=self._observed_changed)
+        self.node = Node(
+            self.deployments, address=options.node_address, on_pods=self._observed_changed
+        )
         self.intake = Intake(
             device_id=self.device.device_id,
             deployments=self.deployments,

@@ -2,7 +2,8 @@
 
 They reach the agent at one link-local address, the same on every node and for ever, so nothing that
 a pod was told becomes wrong when the node's own address changes. The address lies on `lo`: whoever
-is not on this machine finds nothing there. Needs CAP_NET_ADMIN.
+is not on this machine finds nothing there. Needs CAP_NET_ADMIN; for an address of 127/8, which each
+machine answers at anyway, nothing.
 """
 
 import asyncio
@@ -14,7 +15,6 @@ from typing import Final
 from haechi.agent import netlink
 from haechi.agent.deployments import Deployments
 from haechi.agent.pods import Pods
-from haechi.protocol.desired import NODE_AGENT_ADDRESS
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,11 @@ INTERFACE: Final = "lo"
 class Node:
     """`gateway` is where pods reach agent and media; "" before it is there."""
 
-    def __init__(self, deployments: Deployments, *, on_pods: Callable[[], None]) -> None:
+    def __init__(
+        self, deployments: Deployments, *, address: str, on_pods: Callable[[], None]
+    ) -> None:
         self.pods = Pods(deployments, on_change=on_pods)
+        self._address = address
         self.gateway = ""
         self.on_gateway: Callable[[], None] = lambda: None
         self._told = ""
@@ -41,7 +44,8 @@ class Node:
 
     async def _see_to_address(self) -> bool:
         try:
-            await asyncio.to_thread(netlink.add_address, NODE_AGENT_ADDRESS, INTERFACE)
+            if not ipaddress.ip_address(self._address).is_loopback:
+                await asyncio.to_thread(netlink.add_address, self._address, INTERFACE)
         except OSError as error:
             if str(error) != self._told:
                 log.error("pods cannot reach the agent: %s", error)  # noqa: TRY400
@@ -49,7 +53,7 @@ class Node:
             return False
         self._told = ""
         if not self.gateway:
-            self.gateway = NODE_AGENT_ADDRESS
+            self.gateway = self._address
             self.on_gateway()
         return True
 
