@@ -15,6 +15,12 @@ ALL: Final = ("kube-controller-manager", "kube-scheduler", "kube-apiserver", "et
 """In the order in which they can be ended without one crying for another."""
 STOP_S: Final = 180
 READY_S: Final = 180
+GRACE_S: Final = {"kube-apiserver": 10}
+"""After that a restarted pod is killed; others get `_GRACE_S`, as the kubelet gives. An API server
+takes nothing new from its SIGTERM on, answers what it has begun within moments, and then waits a
+minute for watches that never end of themselves. It keeps nothing that could be lost.
+"""
+_GRACE_S: Final = 30
 
 HOLD_SCRIPT: Final = """\
 set -eu
@@ -54,7 +60,7 @@ systemctl is-active --quiet kubelet || systemctl start kubelet
 """
 RESTART_SCRIPT: Final = """\
 set -eu
-name=$1; limit=$2
+name=$1; grace=$2; limit=$3
 filter="labels.\\"io.kubernetes.container.name\\"==$name"
 alive() {
   ids=$(ctr -n k8s.io tasks ls | awk 'NR > 1 && $3 == "RUNNING" { print $1 }')
@@ -62,13 +68,20 @@ alive() {
     case " $(echo $ids) " in *" $id "*) echo "$id" ;; esac
   done
 }
-for old in $(alive); do ctr -n k8s.io tasks kill -s SIGTERM "$old" || :; done
+before=$(alive)
+for old in $before; do ctr -n k8s.io tasks kill -s SIGTERM "$old" || :; done
 sleep 1
 waited=0
 while true; do
-  now=$(alive)
-  if [ -n "$now" ] && [ "$now" != "${old:-}" ]; then exit 0; fi
+  now=; left=
+  for id in $(alive); do
+    case " $(echo $before) " in *" $id "*) left="$left $id" ;; *) now=$id ;; esac
+  done
+  if [ -n "$now" ] && [ -z "$left" ]; then exit 0; fi
   waited=$((waited + 1))
+  if [ "$waited" -eq "$grace" ]; then
+    for old in $left; do ctr -n k8s.io tasks kill -s SIGKILL "$old" || :; done
+  fi
   if [ "$waited" -gt "$limit" ]; then echo "$name did not come back" >&2; exit 75; fi
   sleep 1
 done
@@ -89,5 +102,6 @@ async def release(shell: Shell, names: Sequence[str] = ALL) -> None:
 
 async def restart(shell: Shell, name: str) -> None:
     """End one pod's container and wait for the one that the kubelet starts in its place."""
-    argv = ["sh", "-c", RESTART_SCRIPT, "haechi-restart", name, str(READY_S)]
+    grace_s = str(GRACE_S.get(name, _GRACE_S))
+    argv = ["sh", "-c", RESTART_SCRIPT, "haechi-restart", name, grace_s, str(READY_S)]
     await shell.run(argv, root=True, timeout_s=READY_S + 60)

@@ -1,0 +1,85 @@
+"""How a control plane's pod is restarted, against a runtime and a clock made of small programs."""
+
+import subprocess
+
+import pytest
+
+from haechi.domains.clusters.static_pods import GRACE_S, RESTART_SCRIPT
+
+# A container that heeds SIGTERM after `patience` sleeps, and the kubelet that starts another then.
+CTR = """\
+#!/bin/sh
+cd "$(dirname "$0")"
+shift 2
+case "$1 $2" in
+"containers ls") echo old; echo new ;;
+"tasks ls")
+  echo "TASK PID STATUS"
+  if [ -e alive-old ]; then echo "old 1 RUNNING"; elif [ -e comes ]; then echo "new 2 RUNNING"; fi
+  ;;
+"tasks kill")
+  echo "$4 $5" >> signals
+  case $4 in SIGTERM) cp patience left ;; SIGKILL) rm -f alive-old ;; esac
+  ;;
+esac
+"""
+SLEEP = """\
+#!/bin/sh
+cd "$(dirname "$0")"
+[ ! -e will-come ] || touch comes
+[ -e left ] || exit 0
+left=$(($(cat left) - 1)); echo "$left" > left
+[ "$left" -gt 0 ] || rm -f alive-old
+"""
+
+
+@pytest.fixture
+def restart(tmp_path):
+    def run(*, patience, comes=True, runs=True, grace=3, limit=20):
+        for name, text in (("ctr", CTR), ("sleep", SLEEP)):
+            (tmp_path / name).write_text(text)
+            (tmp_path / name).chmod(0o755)
+        (tmp_path / "patience").write_text(str(patience))
+        for name, there in (("alive-old", runs), ("will-come", comes)):
+            if there:
+                (tmp_path / name).touch()
+        ran = subprocess.run(
+            ["/bin/sh", "-c", RESTART_SCRIPT, "x", "kube-apiserver", str(grace), str(limit)],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        signals = tmp_path / "signals"
+        return ran, signals.read_text().split("\n")[:-1] if signals.exists() else []
+
+    return run
+
+
+def test_one_that_ends_in_time_is_not_killed(restart):
+    ran, signals = restart(patience=2)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert signals == ["SIGTERM old"]
+
+
+def test_one_that_waits_for_its_watches_is_killed_after_its_grace(restart):
+    ran, signals = restart(patience=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert signals == ["SIGTERM old", "SIGKILL old"]
+
+
+def test_one_that_does_not_run_is_waited_for(restart):
+    ran, signals = restart(patience=1, runs=False)
+    assert ran.returncode == 0
+    assert signals == []
+
+
+def test_one_that_does_not_come_back_is_said(restart):
+    ran, _ = restart(patience=1, comes=False)
+    assert ran.returncode == 75
+    assert "kube-apiserver did not come back" in ran.stderr
+
+
+def test_only_the_api_server_is_given_less_than_the_kubelet_gives():
+    assert set(GRACE_S) == {"kube-apiserver"}
