@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLContext, create_default_context
 from typing import Any, Final
 
 import httpx2
@@ -26,9 +27,16 @@ class RunningServer:
     """Signed in as the administrator."""
     servers: Servers
 
+    trust: SSLContext | bool
+    """What the server's certificate is checked with, where it has one."""
+
     def anonymous(self, **headers: str) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(
-            base_url=f"{self.url}/api/v1", headers=headers, timeout=30, trust_env=False
+            base_url=f"{self.url}/api/v1",
+            headers=headers,
+            verify=self.trust,
+            timeout=30,
+            trust_env=False,
         )
 
 
@@ -60,9 +68,13 @@ async def running_server(
         stack.push_async_callback(stop)
         await eventually(lambda: servers.started)
         (host, port), (agents_host, agents_port) = servers.addresses[:2]
-        url = f"http://{host}:{port}"
-        client = httpx2.AsyncClient(base_url=f"{url}/api/v1", timeout=30, trust_env=False)
+        https = given.get("server.tls") == "on"
+        url = f"{'https' if https else 'http'}://{host}:{port}"
+        trust = create_default_context(cadata=haechi.ca.pem) if https else True
+        client = httpx2.AsyncClient(
+            base_url=f"{url}/api/v1", verify=trust, timeout=30, trust_env=False
+        )
         await stack.enter_async_context(client)
         login = {"name": "admin", "password": ADMIN_PASSWORD}
         (await client.post("/session", json=login)).raise_for_status()
-        yield RunningServer(haechi, url, f"{agents_host}:{agents_port}", client, servers)
+        yield RunningServer(haechi, url, f"{agents_host}:{agents_port}", client, servers, trust)
