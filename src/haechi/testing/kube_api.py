@@ -78,7 +78,10 @@ class KubeApi:
         if parts == ["version"]:
             return JSONResponse({"gitVersion": self.version})
         if request.url.path in self.store.raw:
-            return JSONResponse(self.store.raw[request.url.path])
+            said = self.store.raw[request.url.path]
+            if isinstance(said, Refusal):
+                raise said
+            return JSONResponse(said)
         key, subresource = _parse(parts)
         if not key.name:
             return await self._collection(request, key)

@@ -15,9 +15,15 @@ from typing import Any, Final
 from haechi.core.tasks import Tasks
 from haechi.domains.clusters.model import DEVICE_LABEL
 from haechi.testing.engine import Behaviour
-from haechi.testing.kube_store import Key, KubeStore, Object
+from haechi.testing.kube_store import Key, KubeStore, Object, Refusal
 
 STARTED: Final = "2026-01-02T03:04:05Z"
+STATS: Final = {
+    "node": {
+        "memory": {"availableBytes": 1024**3},
+        "runtime": {"imageFs": {"availableBytes": 10 * 1024**3}},
+    }
+}
 
 
 @dataclass
@@ -57,21 +63,21 @@ class KubeNodes:
             },
         }
         _ = await self.store.create(Key("v1", "nodes", "", name), node, manager="kubelet")
-        stats = {
-            "node": {
-                "memory": {"availableBytes": 1024**3},
-                "runtime": {"imageFs": {"availableBytes": 10 * 1024**3}},
-            }
-        }
-        self.store.raw[f"/api/v1/nodes/{name}/proxy/stats/summary"] = stats
+        self.store.raw[_stats_path(name)] = STATS
 
-    async def lose(self, name: str) -> None:
-        """Its power, as far as the API has noticed."""
+    async def lose(self, name: str, *, noticed: bool = True) -> None:
+        """Its power. The API takes most of a minute to notice."""
         self.away.add(name)
-        await self._ready(name, "Unknown", "Kubelet stopped posting node status.")
+        message = (
+            "error trying to reach service: dial tcp 10.0.0.2:10250: connect: no route to host"
+        )
+        self.store.raw[_stats_path(name)] = Refusal(503, "ServiceUnavailable", message)
+        if noticed:
+            await self._ready(name, "Unknown", "Kubelet stopped posting node status.")
 
     async def bring_back(self, name: str) -> None:
         self.away.discard(name)
+        self.store.raw[_stats_path(name)] = STATS
         await self._ready(name, "True", "kubelet is posting ready status")
 
     async def _ready(self, name: str, status: str, message: str) -> None:
@@ -213,3 +219,7 @@ class KubeNodes:
         images = [{"names": [one]} for one in sorted(self.images[node])]
         key = Key("v1", "nodes", "", node)
         _ = await self.store.merge(key, {"status": {"images": images}}, subresource="status")
+
+
+def _stats_path(node: str) -> str:
+    return f"/api/v1/nodes/{node}/proxy/stats/summary"

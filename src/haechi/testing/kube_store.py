@@ -52,7 +52,7 @@ class KubeStore:
     """Changes up to this version are forgotten: a watch from there gets 410."""
     keeps: Callable[[Key, Object], bool] = lambda _key, _object: False
     """Whether a deletion only marks it, for somebody else to finish (a kubelet)."""
-    raw: dict[str, Object] = field(default_factory=dict)
+    raw: dict[str, Object | Refusal] = field(default_factory=dict)
     """What is answered at paths that are no objects."""
     _versions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _owners: dict[Key, dict[str, set[Path]]] = field(default_factory=dict)

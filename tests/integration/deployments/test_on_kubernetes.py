@@ -1,5 +1,6 @@
 """Deploying to a cluster's nodes: the whole flow over the Kubernetes engine and a small API."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -94,6 +95,30 @@ async def test_one_bad_node_does_not_stop_the_others(site):
     assert bad["error"]["code"] == "clusters.node_away"
     assert bad["error"]["data"]["node"] == "yard"
     assert site.versions_on("dev-a") == ["1"]
+
+
+async def test_a_host_that_died_unnoticed_proves_nothing_until_it_is_back(site, monkeypatch):
+    """The API calls it Ready, and its pods running, for most of a minute."""
+    died = asyncio.Event()
+    info = KubeEngine.info
+
+    async def dead(self, device_id):
+        if site.nodes.running("dev-a") and not died.is_set():
+            await site.nodes.lose("gate", noticed=False)
+            died.set()
+        return await info(self, device_id)
+
+    monkeypatch.setattr(KubeEngine, "info", dead)
+    operation = await site.begin_deploy("1")
+    await eventually(died.is_set)
+    asked = len(site.kube.api.calls)
+    await eventually(lambda: len(site.kube.api.calls) > asked + 20)
+    assert (await site.operations.get(operation.id)).state == "running"
+    assert await site.running() == []
+    await site.nodes.bring_back("gate")
+    ended = await site.operations.wait(operation.id)
+    assert ended.state == "succeeded", ended.error
+    assert site.versions_on() == ["1"]
 
 
 async def test_the_new_version_is_there_before_the_old_one_goes(site):

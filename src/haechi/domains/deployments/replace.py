@@ -7,7 +7,8 @@ device is away, its desired state undoes it when it returns.
 
 import asyncio
 import contextlib
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 from haechi.core.clock import to_ms
 from haechi.core.operations import Permanent, Run
@@ -31,7 +32,10 @@ from haechi.domains.deployments.proof import Proof
 from haechi.domains.deployments.sections import to_wire_assignment
 from haechi.domains.deployments.specs import GRACE_S, container_spec
 from haechi.errors import AppError, Unavailable
+from haechi.protocol.commands import EngineInfo
 from haechi.protocol.desired import ContainerStatus
+
+_T = TypeVar("_T")
 
 KEPT_IMAGES: Final = 2
 """Of a package on a device: the one that runs, and the one before it."""
@@ -176,7 +180,7 @@ class Replace:
                     verdict = proof.judge(status, c.clock.monotonic())
                     if verdict == "failed":
                         await self._disproven(run, one, proof.reason)
-                    if verdict == "proven":
+                    if verdict == "proven" and await self._is_there(run, proof):
                         run.log(f"{one.id} is proven ({proof.reason})")
                         del proofs[one.id]
                 if proofs:
@@ -198,11 +202,44 @@ class Replace:
         """Ask; while the device is cut off, the time to prove itself stands still."""
         c, ctx = self._c, run.ctx
         engine = ctx.get("engine", KEPT_BY_AGENT)
+        statuses, lost_s = await self._patiently(
+            run, lambda: c.status(ctx["device_id"], list(proofs), engine=engine)
+        )
+        for proof in proofs.values():
+            if proof.began_s is not None and lost_s > c.pace.poll_s:
+                proof.began_s += lost_s
+        return [status for status in statuses if status.deployment_id in proofs]
+
+    async def _is_there(self, run: Run, proof: Proof) -> bool:
+        """Staying up is no word of the AI's own, and an engine may remember for most of a minute
+        what a host said before it lost its power: the host itself must answer now. Where it had to
+        be waited for, its AI proves itself from the beginning.
+        """
+        c, ctx = self._c, run.ctx
+        if proof.reason != "uptime" or ctx.get("engine", KEPT_BY_AGENT) == KEPT_BY_AGENT:
+            return True
+
+        def ask() -> Awaitable[EngineInfo]:
+            return c.engine.info(ctx["device_id"])
+
+        try:
+            await ask()
+        except Unavailable:
+            await self._patiently(run, ask)
+            proof.began_s = proof.up_since_s = None
+            return False
+        return True
+
+    async def _patiently(self, run: Run, ask: Callable[[], Awaitable[_T]]) -> tuple[_T, float]:
+        """The answer, and how many seconds it took. Raises Unavailable, for good, where the device
+        stays cut off.
+        """
+        c, ctx = self._c, run.ctx
+        engine = ctx.get("engine", KEPT_BY_AGENT)
         began_s = c.clock.monotonic()
-        statuses: list[ContainerStatus] | None = None
-        while statuses is None:
+        while True:
             try:
-                statuses = await c.status(ctx["device_id"], list(proofs), engine=engine)
+                return await ask(), c.clock.monotonic() - began_s
             except Unavailable as error:
                 lost_s = c.clock.monotonic() - began_s
                 if lost_s > c.pace.link_s:
@@ -212,11 +249,6 @@ class Replace:
                     ctx["device_id"], c.pace.link_s - lost_s
                 ):
                     await asyncio.sleep(c.pace.poll_s)
-        lost_s = c.clock.monotonic() - began_s
-        for proof in proofs.values():
-            if proof.began_s is not None and lost_s > c.pace.poll_s:
-                proof.began_s += lost_s
-        return [status for status in statuses if status.deployment_id in proofs]
 
     async def _disproven(self, run: Run, one: Deployment, reason: str) -> None:
         lines = [render_line(line) for line in await self._c.tail(one)]
