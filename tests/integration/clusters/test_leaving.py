@@ -1,14 +1,18 @@
 """Nodes come and go, clusters are deleted, and the proof of it."""
 
+import asyncio
+
 import pytest
 
 from haechi.core.access import SYSTEM
 from haechi.domains.clusters.errors import (
     ClusterNotReady,
+    KubeUnreachable,
     LastControlPlane,
     NoKubeconfig,
     NotAMember,
 )
+from haechi.domains.clusters.proxy import proxy_backends
 
 GONE = {"dev-m": "gone", "dev-a": "gone", "dev-b": "gone"}
 
@@ -146,3 +150,82 @@ async def test_a_plan_names_every_step_and_changes_nothing(world):
     assert plan.kubernetes_version == "1.36.3"
     assert [one.node_name for one in plan.members] == ["master", "alpha"]
     assert world.site.work.acts == []
+
+
+# --- what a crash, a second caller or a failure must not leave
+
+
+async def test_two_callers_adding_the_same_host_do_not_lose_it(world):
+    """The one that comes second is refused, and takes nothing back of the first's."""
+    cluster_id = await world.formed(workers=("dev-a",))
+    answers = await asyncio.gather(
+        *(world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM) for _ in range(2)),
+        return_exceptions=True,
+    )
+    (operation,) = [one for one in answers if not isinstance(one, Exception)]
+    assert [one.code for one in answers if isinstance(one, Exception)] == ["core.busy"]
+    assert (await world.ended(operation)).state == "succeeded"
+    assert (await world.states(cluster_id))["dev-b"] == "ready"
+
+
+async def test_a_node_written_down_without_its_operation_is_let_go(world):
+    cluster_id = await world.formed(workers=("dev-a",))
+
+    async def die(*given, **more):
+        raise RuntimeError("power loss")
+
+    started, world.operations.start = world.operations.start, die
+    with pytest.raises(RuntimeError):
+        await world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM)
+    world.operations.start = started
+    await world.kill()
+    await world.revive()
+    assert (await world.states(cluster_id))["dev-b"] == "gone"
+    assert await world.state(cluster_id) == "ready"
+    added = await world.ended(await world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM))
+    assert added.state == "succeeded"
+
+
+async def test_a_node_that_did_not_get_ready_is_no_node_any_more(world):
+    """Its host is cleaned; the cluster must not wait for it for ever."""
+    cluster_id = await world.formed(workers=("dev-a",))
+    kube = world.site.kubes.of(cluster_id)
+    kube.not_ready.add("beta")
+    added = await world.ended(await world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM))
+    assert added.state == "failed"
+    assert (await world.states(cluster_id))["dev-b"] == "failed"
+    assert set(kube.nodes_by_name) == {"master", "alpha"}
+
+
+async def test_a_control_plane_that_did_not_get_ready_leaves_etcd_and_every_proxy(world):
+    for number in (2, 3):
+        world.site.host(f"dev-m{number}", name=f"master{number}")
+    cluster_id = await world.formed()
+    kube = world.site.kubes.of(cluster_id)
+    kube.not_ready.add("master3")
+    added = await world.clusters.add_node(
+        cluster_id, ["dev-m2", "dev-m3"], role="control_plane", by=SYSTEM
+    )
+    assert (await world.ended(added)).state == "failed"
+    assert set(kube.nodes_by_name) == {"master", "alpha", "beta"}
+    assert len(world.site.etcd_removed) == 2
+    first = world.site.hosts.hosts["dev-m"].host.address
+    for one in ("dev-m", "dev-a", "dev-b"):
+        proxy = world.site.hosts.hosts[one].text("/etc/haechi/api-proxy.cfg")
+        assert proxy_backends(proxy) == [first]
+
+
+async def test_a_host_that_did_not_join_is_cleaned_though_the_api_is_away(world):
+    cluster_id = await world.formed(workers=("dev-a",))
+    world.site.host("dev-c", name="gamma")
+    world.site.refuse("dev-c", "kubeadm join", "error: no")
+    kube = world.site.kubes.of(cluster_id)
+
+    async def away(name):
+        raise KubeUnreachable(cluster_id=cluster_id, reason="connection reset")
+
+    kube.delete_node = away
+    added = await world.clusters.add_node(cluster_id, ["dev-b", "dev-c"], by=SYSTEM)
+    assert (await world.ended(added)).state == "succeeded"
+    states = await world.states(cluster_id)
+    assert (states["dev-b"], states["dev-c"]) == ("ready", "failed")

@@ -14,7 +14,9 @@ from haechi.domains.clusters.host.errors import CommandFailed
 from haechi.domains.clusters.host.ports import HostName
 from haechi.domains.clusters.model import MemberState
 from haechi.domains.clusters.upkeep_errors import AddressUnknown, SameDevice, StillLives
+from haechi.domains.deployments.node_trust import NodeTrust
 from haechi.errors import Text, Unavailable
+from haechi.protocol.commands import RegistryAccess
 from haechi.testing.upkeep import UpkeepSite, certificate
 from haechi.testing.waiting import eventually
 
@@ -225,6 +227,31 @@ async def test_the_server_moved(world, lab, cluster_id):
     assert ended.error["code"] == "clusters.host_command_failed"
     assert set(Wire.nodes) == {"dev-m", "dev-a", "dev-b"}
     await done(world, await world.upkeep.readdress_server(by=SYSTEM))
+
+
+async def test_nodes_find_the_registry_where_the_server_is_now(world, lab, cluster_id):
+    where = "10.0.0.1:8425"
+
+    async def access(device_id):
+        return RegistryAccess("registry.site.example:8425", where, "the CA", user=device_id)
+
+    async def nodes():
+        return []
+
+    trust = NodeTrust(hosts=world.site.hosts, access=access, nodes=nodes)
+    world.context.hooks.insert(0, trust)  # as the app does
+    for device_id in ("dev-m", "dev-a", "dev-b"):
+        shell = shell_of(world, device_id)
+        shell.on("tee /etc/hosts", do=lambda call, s=shell: s.put("/etc/hosts", call.stdin))
+        shell.on("containerd config dump")
+        shell.on("ctr -n k8s.io images pull", status=1, stderr="ctr: not found")
+        await trust.joined(cluster_id, device_id, log=lambda _: None)
+    where = "10.0.0.9:8425"
+    await done(world, await world.upkeep.readdress_server(by=SYSTEM))
+    for device_id in ("dev-m", "dev-a", "dev-b"):
+        hosts = shell_of(world, device_id).text("/etc/hosts")
+        assert "10.0.0.9 registry.site.example" in hosts
+        assert "10.0.0.1 " not in hosts
 
 
 # --- replacing

@@ -14,6 +14,7 @@ from haechi.domains.clusters.leaving import Leaving
 from haechi.domains.clusters.model import Member, MemberState
 from haechi.domains.clusters.naming import node_name
 from haechi.domains.clusters.ports import OnText
+from haechi.domains.clusters.procedures import patient
 from haechi.errors import AppError, Text, catalogue
 
 KIND: Final = "replace_node"
@@ -39,7 +40,7 @@ class Replacing:
 
     def definition(self) -> Definition:
         forming = self._forming
-        return Definition(
+        made = Definition(
             kind=KIND,
             title=Text("노드 교체", "Replace a node"),
             parallel=8,
@@ -94,6 +95,7 @@ class Replacing:
                 Step("report", Text("결과 확인", "Tell what was not moved"), self.report),
             ],
         )
+        return patient(self._c, made)
 
     async def claim(self, run: Run) -> None:
         c = self._c
@@ -151,6 +153,7 @@ class Replacing:
     async def retire(self, run: Run) -> None:
         """Out of Kubernetes; its host is cleaned now, or when it is seen again."""
         old = await self._old(run)
+        await self._leaving.say_goodbye(run)
         if not run.ctx.get("freed"):
             await self._leave(run, old)
         await self._leaving.clean(run)

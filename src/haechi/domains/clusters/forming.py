@@ -17,6 +17,7 @@ from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.errors import KubeletNotStarting, NodeNotReady, WorkersFailed
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
+from haechi.domains.clusters.leaving import take_out
 from haechi.domains.clusters.model import (
     DEVICE_LABEL,
     Cluster,
@@ -121,18 +122,20 @@ class Forming:
         await self._each(run, board, members, one)
 
     async def undo_prepare(self, run: Run) -> None:
-        """Whatever the later steps did on these hosts goes with it."""
-        _, members = await self._whom(run, all_ever=True)
+        """Whatever the later steps did on these hosts goes with it; a cluster that was there before
+        knows nothing of them any more.
+        """
+        cluster, members = await self._whom(run, all_ever=True)
         board = Board(run)
+        begun = [one for one in members if one.state == MemberState.JOINING]
+        if cluster.state == ClusterState.READY:
+            for member in begun:
+                await self._take_out(cluster, member, board)
 
         async def one(member: Member) -> None:
             await self._cleaning.clean(member, board.log(member), then=MemberState.FAILED)
 
-        await self._c.on_each(
-            [one for one in members if one.state == MemberState.JOINING],
-            one,
-            failed=board.failed,
-        )
+        await self._c.on_each(begun, one, failed=board.failed)
 
     async def initialise(self, run: Run) -> None:
         """The first control plane, and the kubeconfig that it makes."""
@@ -250,8 +253,7 @@ class Forming:
         out = board.out(members)
 
         async def put_out(member: Member) -> None:
-            async with c.kube(cluster.id) as kube:
-                await kube.delete_node(member.node_name)
+            await self._take_out(cluster, member, board)
             await self._cleaning.clean(member, board.log(member), then=MemberState.FAILED)
 
         await c.on_each(out, put_out, failed=board.failed)
@@ -294,6 +296,13 @@ class Forming:
             raise Permanent(fatal[0])
         if all(board.error_of(one) is not None for one in run.ctx["device_ids"]):
             raise Permanent(board.raised(members[0]) or _all_failed(members, members))
+
+    async def _take_out(self, cluster: Cluster, member: Member, board: Board) -> None:
+        """As far as that can be done now: the host is cleaned all the same."""
+        try:
+            await take_out(self._c, self._joining, cluster, member, board)
+        except AppError as error:
+            board.log(member)(f"-- the cluster still knows of it: {error}")
 
     async def _system_runs(self, kube: Kube, nodes: list[Node]) -> bool:
         """Wherever it can: a node that is dead keeps no other from joining or taking its place."""

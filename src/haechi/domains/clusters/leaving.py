@@ -61,21 +61,12 @@ class Leaving:
 
     async def delete_node(self, run: Run) -> None:
         """Out of etcd, if it is a control plane, and out of Kubernetes."""
-        c = self._c
         cluster, member = await self._whom(run)
         board = Board(run)
         await board.stage(member, "leaving", 0.5)
         run.ctx["deleted"] = True
         await run.save()
-        others = await self._control_planes(cluster, member)
-        if member.is_control_plane:
-            await self._forget_etcd(member, others, board)
-        async with c.kube(cluster.id) as kube:
-            await kube.delete_node(member.node_name)
-        if member.is_control_plane:
-            everyone = await c.members(cluster.id)
-            rest = [one for one in everyone if one.device_id != member.device_id]
-            await self._joining.lead_to(cluster, rest, others, board.log)
+        await take_out(self._c, self._joining, cluster, member, board)
 
     async def clean(self, run: Run) -> None:
         _, member = await self._whom(run)
@@ -93,36 +84,55 @@ class Leaving:
             member = await store.member(tx, run.subject, run.ctx["device_id"])
         return cluster, member
 
-    async def _control_planes(self, cluster: Cluster, without: Member) -> list[Member]:
-        return [
-            one
-            for one in await self._c.members(cluster.id)
-            if one.is_control_plane
-            and one.device_id != without.device_id
-            and one.state == MemberState.READY
-        ]
-
     async def _refuse_last(self, cluster: Cluster, member: Member) -> None:
-        if member.is_control_plane and not await self._control_planes(cluster, member):
+        if member.is_control_plane and not await _other_control_planes(self._c, member):
             raise Permanent(LastControlPlane(host=member.node_name, id=cluster.id))
 
-    async def _forget_etcd(self, member: Member, others: list[Member], board: Board) -> None:
-        """By the first other control plane that can."""
-        last: AppError | None = None
-        for other in others:
 
-            async def act(shell: Shell) -> None:
-                await etcd.forget_member(shell, name=member.node_name, address=member.address)
+async def take_out(
+    context: Context, joining: Joining, cluster: Cluster, member: Member, board: Board
+) -> None:
+    """Out of etcd and of every proxy, if it is a control plane, and out of Kubernetes."""
+    others = await _other_control_planes(context, member)
+    if member.is_control_plane:
+        await _forget_etcd(context, member, others, board)
+    async with context.kube(cluster.id) as kube:
+        await kube.delete_node(member.node_name)
+    if member.is_control_plane and others:
+        everyone = await context.members(cluster.id)
+        rest = [one for one in everyone if one.device_id != member.device_id]
+        await joining.lead_to(cluster, rest, others, board.log)
 
-            try:
-                await self._c.on_host(other.device_id, act, log=board.log(other), away_s=0)
-            except AppError as error:
-                board.log(other)(f"-- {error}")
-                last = error
-            else:
-                return
-        if last is not None:
-            raise last
+
+async def _other_control_planes(context: Context, without: Member) -> list[Member]:
+    return [
+        one
+        for one in await context.members(without.cluster_id)
+        if one.is_control_plane
+        and one.device_id != without.device_id
+        and one.state == MemberState.READY
+    ]
+
+
+async def _forget_etcd(
+    context: Context, member: Member, others: list[Member], board: Board
+) -> None:
+    """By the first other control plane that can."""
+    last: AppError | None = None
+    for other in others:
+
+        async def act(shell: Shell) -> None:
+            await etcd.forget_member(shell, name=member.node_name, address=member.address)
+
+        try:
+            await context.on_host(other.device_id, act, log=board.log(other), away_s=0)
+        except AppError as error:
+            board.log(other)(f"-- {error}")
+            last = error
+        else:
+            return
+    if last is not None:
+        raise last
 
 
 async def leave_hooks(context: Context, member: Member, board: Board) -> None:

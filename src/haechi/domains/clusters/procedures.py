@@ -155,7 +155,12 @@ def definitions(
             on_end=ends.deleted,
         ),
     ]
-    return [replace(one, steps=[_patient(context, step) for step in one.steps]) for one in found]
+    return [patient(context, one) for one in found]
+
+
+def patient(context: Context, definition: Definition) -> Definition:
+    """Also for what is made of the same steps elsewhere."""
+    return replace(definition, steps=[_patient(context, step) for step in definition.steps])
 
 
 def _patient(context: Context, step: Step) -> Step:

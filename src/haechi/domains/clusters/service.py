@@ -75,9 +75,11 @@ class Clusters:
         return self._c
 
     async def start(self) -> None:
-        """A cluster that was written down when the server died, before its operation was."""
+        """Clusters and members that were written down when the server died, before their
+        operation was.
+        """
         async with self._db.write() as tx:
-            for cluster in await store.in_states(tx, [ClusterState.FORMING]):
+            for cluster in await store.in_states(tx, [ClusterState.FORMING, ClusterState.READY]):
                 if await self._operations.active_on(cluster.id) is None:
                     await self._give_up(tx, cluster)
 
@@ -164,7 +166,13 @@ class Clusters:
         role: MemberRole = "worker",
         by: Principal,
     ) -> Operation:
-        """Raises ClusterNotReady, DeviceInCluster, Busy."""
+        """Raises ClusterNotReady, DeviceInCluster, HostBusy, Busy."""
+        async with self._lock:
+            return await self._add(cluster_id, device_ids, role, by)
+
+    async def _add(
+        self, cluster_id: str, device_ids: Sequence[str], role: MemberRole, by: Principal
+    ) -> Operation:
         cluster = await self._c.ready_cluster(cluster_id)
         if not device_ids or len(set(device_ids)) != len(device_ids):
             raise BadMembers(reason="each device once, and at least one")
@@ -177,7 +185,8 @@ class Clusters:
         active = await self._operations.active_on(cluster_id)
         if active is not None:
             raise Busy(subject=cluster_id, operation_id=active.id, kind=active.kind)
-        await self._refuse_held(planned)
+        for one in planned:
+            await self.refuse_held(one.device_id, one.node_name)
         async with self._db.write() as tx:
             await self._take(tx, cluster_id, planned)
         try:
@@ -266,7 +275,8 @@ class Clusters:
         async with self._db.read() as tx:
             cluster = await store.by_name(tx, name)
         if cluster is None:
-            await self._refuse_held(planned)
+            for one in planned:
+                await self.refuse_held(one.device_id, one.node_name)
             return None
         active = await self._operations.active_on(cluster.id)
         if active is None or active.kind != procedures.FORM:
@@ -277,21 +287,18 @@ class Clusters:
             raise AlreadyRunsOther(name=name, operation_id=active.id)
         return Formed(cluster, active)
 
-    async def _refuse_held(self, planned: Sequence[PlannedMember]) -> None:
+    async def refuse_held(self, device_id: str, host: str) -> None:
         """A device that something is at work on names the operation; one that belongs to another
         cluster, that cluster.
         """
-        for one in planned:
-            held = await self.book.of_device(one.device_id)
-            subjects = [one.device_id] if held is None else [one.device_id, held.cluster_id]
-            for subject in subjects:
-                active = await self._operations.active_on(subject)
-                if active is not None:
-                    raise HostBusy(host=one.node_name, operation_id=active.id, kind=active.kind)
-            if held is not None:
-                raise DeviceInCluster(
-                    device_id=one.device_id, cluster_id=held.cluster_id, host=one.node_name
-                )
+        held = await self.book.of_device(device_id)
+        subjects = [device_id] if held is None else [device_id, held.cluster_id]
+        for subject in subjects:
+            active = await self._operations.active_on(subject)
+            if active is not None:
+                raise HostBusy(host=host, operation_id=active.id, kind=active.kind)
+        if held is not None:
+            raise DeviceInCluster(device_id=device_id, cluster_id=held.cluster_id, host=host)
 
     async def _take(
         self, tx: AsyncSession, cluster_id: str, planned: Sequence[PlannedMember]
@@ -319,6 +326,8 @@ class Clusters:
                 await store.change_member(
                     tx, cluster.id, member.device_id, state=MemberState.GONE.value
                 )
+        if cluster.state == ClusterState.READY:
+            return
         await store.change_cluster(
             tx,
             cluster.id,

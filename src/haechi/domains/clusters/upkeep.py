@@ -15,7 +15,6 @@ from haechi.core.pages import DEFAULT_LIMIT, Page
 from haechi.domains.agents.presence import Limits
 from haechi.domains.clusters import readdressing as moves
 from haechi.domains.clusters import renewing as certs
-from haechi.domains.clusters import store as clusters_store
 from haechi.domains.clusters.asking import AskedNeighbours
 from haechi.domains.clusters.backups import rebuilding, restoring, store, taking
 from haechi.domains.clusters.backups.model import Backup, NoBackup, Occasion
@@ -26,7 +25,7 @@ from haechi.domains.clusters.certificates import NodeCertificate
 from haechi.domains.clusters.changing import KIND as REPLACE
 from haechi.domains.clusters.changing import Replacing, WorkMover
 from haechi.domains.clusters.duties import Duties
-from haechi.domains.clusters.errors import ClusterNotReady, DeviceInCluster, NotAMember
+from haechi.domains.clusters.errors import ClusterNotReady, NotAMember
 from haechi.domains.clusters.finding import Finder, Finding
 from haechi.domains.clusters.model import Cluster, ClusterState, Member, MemberState
 from haechi.domains.clusters.ports import AuditTrail
@@ -79,6 +78,7 @@ class Upkeep:
         folder: Path,
     ) -> None:
         c = self._c = clusters.context
+        self._clusters = clusters
         self._db = c.db
         self._operations = operations
         self._audit = audit
@@ -202,7 +202,8 @@ class Upkeep:
         by: Principal,
     ) -> Operation:
         """The newest backup unless one is named. `onto`: a device that becomes the only control
-        plane, where all others are lost. Raises BackupNotFound, NoBackup, Busy, DeviceInCluster.
+        plane, where all others are lost. Raises BackupNotFound, NoBackup, Busy, DeviceInCluster,
+        HostBusy.
         """
         await self._c.ready_cluster(cluster_id)
         async with self._db.read() as tx:
@@ -213,7 +214,8 @@ class Upkeep:
             await store.row(tx, cluster_id, chosen)
         kind, ctx = restoring.KIND, dict[str, Any](backup_id=chosen)
         if onto is not None:
-            await self._refuse_held(onto)
+            device = await self._c.devices.device(onto)
+            await self._clusters.refuse_held(onto, device.name)
             kind, ctx["device_ids"] = rebuilding.KIND, [onto]
         operation = await self._operations.start(kind, cluster_id, ctx, requested_by=by.name)
         await self._note(by, kind, cluster_id, operation, chosen)
@@ -265,13 +267,13 @@ class Upkeep:
         self, cluster_id: str, old_id: str, new_id_: str, *, force: bool = False, by: Principal
     ) -> Operation:
         """A new host for a dead one, its AIs and cameras with it. Raises StillLives unless the old
-        one is dead or `force` says so, SameDevice, NotAMember, DeviceInCluster, Busy.
+        one is dead or `force` says so, SameDevice, NotAMember, DeviceInCluster, HostBusy, Busy.
         """
         member = await self._member(cluster_id, old_id)
         if old_id == new_id_:
             raise SameDevice(device_id=old_id)
-        await self._c.devices.device(new_id_)
-        await self._refuse_held(new_id_)
+        device = await self._c.devices.device(new_id_)
+        await self._clusters.refuse_held(new_id_, device.name)
         judgement = self.watching.presence(old_id)
         if not force and judgement is not None and judgement.presence in {"ok", "silent"}:
             raise StillLives(host=member.node_name, presence=judgement.presence)
@@ -294,13 +296,6 @@ class Upkeep:
             if one.device_id == device_id and one.state != MemberState.CLEANING:
                 return one
         raise NotAMember(device_id=device_id, cluster_id=cluster_id)
-
-    async def _refuse_held(self, device_id: str) -> None:
-        device = await self._c.devices.device(device_id)
-        async with self._db.read() as tx:
-            held = await clusters_store.membership(tx, device_id)
-        if held is not None:
-            raise DeviceInCluster(device_id=device_id, cluster_id=held.cluster_id, host=device.name)
 
     async def _note(
         self, by: Principal, action: str, subject: str, operation: Operation, what: str

@@ -25,6 +25,7 @@ from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import Cluster, Member, MemberState
 from haechi.domains.clusters.naming import node_name
+from haechi.domains.clusters.procedures import patient
 from haechi.errors import AppError, Text
 
 KIND: Final = "rebuild_cluster"
@@ -46,7 +47,7 @@ class Rebuilding:
 
     def definition(self) -> Definition:
         forming = self._forming
-        return Definition(
+        made = Definition(
             kind=KIND,
             title=Text("새 호스트에 클러스터 복원", "Rebuild a cluster on another host"),
             parallel=2,
@@ -91,6 +92,7 @@ class Rebuilding:
                 Step("finish", Text("마무리", "Finish"), self.finish),
             ],
         )
+        return patient(self._c, made)
 
     async def claim(self, run: Run) -> None:
         """The host becomes a member; what is known to be lost is remembered as such."""
