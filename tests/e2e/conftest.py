@@ -5,7 +5,6 @@ The dashboard must have been built (`make dashboard`): the server serves the bui
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import pytest
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
-    Error,
     Page,
     Response,
     StorageState,
@@ -30,6 +28,7 @@ from playwright.sync_api import (
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "src" / "haechi" / "web" / "static"
+CHROMIUM = Path(__file__).with_name("deaf_chromium.py")
 NAME, PASSWORD = "admin", "e2e-admin-password"
 START_S = 180
 BROWSER_FLAGS = [
@@ -42,10 +41,6 @@ BROWSER_FLAGS = [
     "--disable-sync",
     "--disable-default-apps",
 ]
-
-NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
-"""The browser breaks requests off when any network of the machine comes or goes, such as one that
-Docker makes for another test: nothing a page does wrong. The dashboard asks again."""
 
 expect.set_options(timeout=60_000)
 
@@ -133,11 +128,8 @@ def site(new_site) -> Site:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    binary = shutil.which("chromium") or shutil.which("chromium-browser")
-    if binary is None:
-        pytest.fail("there is no chromium: run `python3 tools/setup.py --with browser`")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=binary, args=BROWSER_FLAGS)
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=BROWSER_FLAGS)
         yield started
         started.close()
 
@@ -169,44 +161,12 @@ class Watch:
 
     def _hear(self, message: ConsoleMessage) -> None:
         # The browser itself logs each answer of 400 and more; `statuses` judges those.
-        known = ("status of", NETWORK_CHANGED)
-        if message.type in {"error", "warning"} and not any(one in message.text for one in known):
+        if message.type in {"error", "warning"} and "status of" not in message.text:
             self.complaints.append(f"{message.type}: {message.text}")
 
     def _see(self, response: Response) -> None:
         if response.status >= 400:
             self.statuses.append((response.status, response.url))
-
-
-def steadily(page: Page) -> Page:
-    """`goto` and `reload` are done again where the browser broke a request of theirs off because a
-    network of the machine came or went.
-    """
-    broken: list[str] = []
-    page.on(
-        "requestfailed",
-        lambda request: broken.append(request.url) if request.failure == NETWORK_CHANGED else None,
-    )
-
-    def again(act: Callable[..., Response | None]) -> Callable[..., Response | None]:
-        def done(*arguments: object, **options: object) -> Response | None:
-            for left in reversed(range(6)):
-                broken.clear()
-                try:
-                    answer = act(*arguments, **options)
-                except Error as error:
-                    if NETWORK_CHANGED not in str(error) or not left:
-                        raise
-                else:
-                    if not broken or not left:
-                        return answer
-            raise AssertionError("never reached")
-
-        return done
-
-    page.goto = again(page.goto)  # type: ignore[method-assign]
-    page.reload = again(page.reload)  # type: ignore[method-assign]
-    return page
 
 
 def origin_of(url: str) -> str:
@@ -229,7 +189,7 @@ def page(site, browser, watch) -> Iterator[Page]:
         base_url=site.url, locale="ko-KR", viewport={"width": 1600, "height": 1000}
     )
     context.set_default_timeout(60_000)
-    opened = steadily(context.new_page())
+    opened = context.new_page()
     watch.follow(opened)
     yield opened
     context.close()

@@ -49,7 +49,7 @@ def test_language_switch_is_kept_and_reaches_the_servers_texts(signed_in, watch)
     expect(page.get_by_role("link", name="장치")).to_be_visible()
 
 
-PAGES = "/ /cameras /devices /packages /deployments /results /users /tokens /audit /settings"
+PAGES = "/ /cameras /devices /clusters /schedules /packages /deployments /results /users /tokens /audit /settings"
 
 
 @pytest.mark.parametrize("path", PAGES.split())
@@ -79,6 +79,7 @@ def test_generated_first_password_must_be_changed(new_site, browser):
     own = new_site()
     first = (own.folder / "initial-admin-password").read_text().strip()
     context = browser.new_context(base_url=own.url, locale="ko-KR")
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto("/")
     page.get_by_label("이름").fill("admin")
