@@ -26,16 +26,18 @@ class Cleaning:
         *,
         away_s: float = 0,
         then: MemberState = MemberState.GONE,
+        has_left: bool = False,
     ) -> bool:
         """Clean the host and free the device. A host that cannot be reached now, or not be cleaned
-        whole, is recorded as `cleaning`: False.
+        whole, is recorded as `cleaning`: False. `has_left`: `leave` was done already.
         """
         c = self._c
         try:
-            await self.clean_host(member, log, away_s=away_s)
+            if not has_left:
+                await self.leave(member, log, away_s=away_s)
+            await self._restore(member, log, away_s=away_s)
         except HostAway as error:
-            log(f"not reached, cleaned when it is seen again: {error}")
-            await c.change_member(member, MemberState.CLEANING, error=error)
+            await self.postpone(member, log, error)
             return False
         except AppError as error:
             log(f"!! not cleaned whole: {error}")
@@ -44,15 +46,26 @@ class Cleaning:
         await c.change_member(member, then, left_at=c.clock.now(), observed={})
         return True
 
-    async def clean_host(self, member: Member, log: OnText, *, away_s: float = 0) -> None:
-        """Idempotent; ends with the snapshot for the proof. Raises HostAway, AppError."""
-        c = self._c
+    async def postpone(self, member: Member, log: OnText, error: HostAway) -> None:
+        log(f"not reached, cleaned when it is seen again: {error}")
+        await self._c.change_member(member, MemberState.CLEANING, error=error)
+
+    async def leave(self, member: Member, log: OnText, *, away_s: float = 0) -> None:
+        """It is a node no more. Idempotent. Raises HostAway, AppError."""
 
         async def act(shell: Shell) -> None:
             await kubeconfig.take_from_user(shell, api_name(member.cluster_id))
             await kubeadm.reset(shell, log=log)
             await proxy.remove_proxy(shell, member.cluster_id)
             await shell.run(["rm", "-rf", kubeadm.FOLDER], root=True, timeout_s=30)
+
+        await self._c.on_host(member.device_id, act, log=log, away_s=away_s)
+
+    async def _restore(self, member: Member, log: OnText, *, away_s: float) -> None:
+        """It is as before, and its snapshot says so. Idempotent. Raises HostAway, AppError."""
+        c = self._c
+
+        async def act(shell: Shell) -> None:
             await c.work.clean(shell, log=log)
             content = await c.work.snapshot(shell)
             async with c.db.write() as tx:
