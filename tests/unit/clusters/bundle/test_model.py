@@ -67,6 +67,7 @@ def test_no_bundle_there(tmp_path):
         ('"role" = "worker"', '"role" = "boss"'),
         ('"size_bytes" = ', '"size_bytes" = -'),
         ('"kubernetes" = "1.36.3"', '"kubernetes" = 1.36'),
+        ('"kubernetes" = "1.36.3"', '"kubernetes" = "1.36.3-linux-amd64/../../elsewhere"'),
         ("[versions]", "[versionen]"),
         ("[host]", "[host"),
     ],

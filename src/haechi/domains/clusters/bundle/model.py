@@ -13,6 +13,7 @@ the others' bytes over its radio. Opening reads `bundle.toml` only; `verify.py` 
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from haechi.domains.clusters.bundle.errors import BundleNotFound, BundleUnreadab
 
 LIST_NAME: Final = "bundle.toml"
 FORMAT: Final = 1
+
+_VERSION: Final = re.compile(r"\d+\.\d+\.\d+[0-9A-Za-z.+-]*")
 
 Role = Literal["worker", "control-plane"]
 Kind = Literal["program", "plugin", "images", "package", "index", "licence"]
@@ -173,7 +176,7 @@ def _read(document: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"platform {document['platform']!r}")
     host = document["host"]
     return {
-        "kubernetes": _text(document["kubernetes"]),
+        "kubernetes": _version(document["kubernetes"]),
         "platform": document["platform"],
         "recipe": _text(document["recipe"]),
         "versions": {key: _text(value) for key, value in document["versions"].items()},
@@ -213,6 +216,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
+
+
+def _version(value: Any) -> str:
+    """It becomes part of a folder's name."""
+    if not _VERSION.fullmatch(_text(value)):
+        raise ValueError(f"{value!r} is no version of Kubernetes")
+    return str(value)
 
 
 def _one_of(value: Any, choices: Any) -> Any:
