@@ -31,10 +31,13 @@ from haechi.domains.clusters.host.ports import (
     TunnelEnd,
     shown,
 )
+from haechi.errors import AppError
 
 KEPT_BYTES: Final = 4_000_000
 _CHUNK: Final = 256 * 1024
 _NAME_LIMIT: Final = 120
+_ANSWER_BYTES: Final = 4096
+_LINE_LIMIT: Final = 64 * 1024
 _TIMED_OUT: Final = 124
 _FILE_S: Final = 60.0
 _DIGEST_S: Final = 600.0
@@ -87,19 +90,19 @@ class AsyncsshShell:
         raise CommandFailed(host=host, command=name, status=ran.status, message=message)
 
     async def read(self, path: str, *, root: bool = False, limit_bytes: int = 4_000_000) -> bytes:
-        content = bytearray()
+        content = _Head(limit_bytes + 1)
         ended, said = await self._script(
             f"read {path}",
             scripts.script(scripts.READ, path, limit_bytes + 1),
             root=root,
-            on_stdout=content.extend,
+            on_stdout=content.take,
         )
         if ended.status == scripts.MISSING:
             raise FileMissing(host=self.host.name, path=path)
         self._check(f"read {path}", ended, said)
-        if len(content) > limit_bytes:
+        if len(content.heard) > limit_bytes:
             raise FileTooLarge(host=self.host.name, path=path, limit_bytes=limit_bytes)
-        return bytes(content)
+        return bytes(content.heard)
 
     async def write(
         self, path: str, content: Stdin, *, mode: int = 0o644, root: bool = True, owner: str = ""
@@ -132,12 +135,12 @@ class AsyncsshShell:
         place = PurePosixPath(remote)
         part = str(place.with_name(f".{place.name}.{digest[:16]}.part"))
         arguments = (remote, digest, f"{mode:o}", part)
-        answer = bytearray()
+        answer = _Head(_ANSWER_BYTES)
         ended, said = await self._script(
             what,
             scripts.script(scripts.BEGIN, *arguments),
             root=root,
-            on_stdout=answer.extend,
+            on_stdout=answer.take,
             timeout_s=_DIGEST_S,
         )
         if ended.status == scripts.SAME:
@@ -145,7 +148,8 @@ class AsyncsshShell:
                 on_sent(total, total)
             return False
         self._check(what, ended, said)
-        start = await _resume_at(local, total, answer.decode())
+        size, digest_there = self._size_and_digest(answer, remote)
+        start = await _resume_at(local, total, size, digest_there)
         with await asyncio.to_thread(local.open, "rb") as file:
             ended, said = await self._script(
                 what,
@@ -174,24 +178,25 @@ class AsyncsshShell:
         timeout_s: float = 1800,
     ) -> None:
         what = f"fetch {remote}"
-        answer = bytearray()
+        answer = _Head(_ANSWER_BYTES)
         ended, said = await self._script(
             what,
             scripts.script(scripts.FETCH, remote),
             root=root,
-            on_stdout=answer.extend,
+            on_stdout=answer.take,
             timeout_s=_DIGEST_S,
         )
         if ended.status == scripts.MISSING:
             raise FileMissing(host=self.host.name, path=remote)
         self._check(what, ended, said)
-        size, digest = answer.decode().split()[:2]
+        size, digest = self._size_and_digest(answer, remote)
         part = local.with_name(f".{local.name}.part")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         descriptor = await asyncio.to_thread(os.open, part, flags, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                taking = _Taking(file, int(size), on_sent)
+                damaged = TransferDamaged(host=self.host.name, path=remote)
+                taking = _Taking(file, size, on_sent, damaged)
                 ended, said = await self._script(
                     what,
                     ["cat", "--", remote],
@@ -201,11 +206,18 @@ class AsyncsshShell:
                     stall_s=self._link.pace.stall_s,
                 )
             self._check(what, ended, said)
-            if taking.digest() != digest.removeprefix("\\"):
-                raise TransferDamaged(host=self.host.name, path=remote)
+            if taking.digest() != digest:
+                raise damaged
             await asyncio.to_thread(part.replace, local)
         finally:
             await asyncio.to_thread(part.unlink, missing_ok=True)
+
+    def _size_and_digest(self, answer: "_Head", remote: str) -> tuple[int, str]:
+        """What BEGIN and FETCH print; a host that says anything else has not got the file right."""
+        words = answer.heard.decode(errors="replace").split()
+        if len(words) < 2 or not words[0].isdecimal():
+            raise TransferDamaged(host=self.host.name, path=remote)
+        return int(words[0]), words[1].removeprefix("\\")
 
     def tunnel(self, end: TunnelEnd) -> AbstractAsyncContextManager[Path]:
         return tunnel(self._link, end)
@@ -240,6 +252,17 @@ class AsyncsshShell:
             self._refuse(what, Ran(ended.status, "", said), _FILE_S)
 
 
+class _Head:
+    """The beginning of what a host says: no more is kept, whatever it sends."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.heard = bytearray()
+        self._limit = limit_bytes
+
+    def take(self, data: bytes) -> None:
+        self.heard += data[: self._limit - len(self.heard)]
+
+
 class _Kept:
     """Output as text, up to a limit, and line by line for whoever listens."""
 
@@ -253,9 +276,10 @@ class _Kept:
         if len(self._kept) < KEPT_BYTES:
             self._kept += data[: KEPT_BYTES - len(self._kept)]
         if self._on_line is not None:
-            *lines, self._begun = (self._begun + self._decoder.decode(data)).split("\n")
+            *lines, begun = (self._begun + self._decoder.decode(data)).split("\n")
             for line in lines:
-                self._on_line(line.rstrip("\r"))
+                self._on_line(line[:_LINE_LIMIT].rstrip("\r"))
+            self._begun = begun[:_LINE_LIMIT]
 
     def end(self) -> str:
         if self._on_line is not None and self._begun:
@@ -267,17 +291,22 @@ class _Kept:
 class _Taking:
     """A file that arrives: written and digested piece by piece."""
 
-    def __init__(self, file: BinaryIO, total: int, on_sent: OnSent | None) -> None:
+    def __init__(
+        self, file: BinaryIO, total: int, on_sent: OnSent | None, too_much: AppError
+    ) -> None:
         self._file = file
+        self._too_much = too_much
         self._total = total
         self._there = 0
         self._on_sent = on_sent
         self._digest = hashlib.sha256()
 
     def take(self, data: bytes) -> None:
+        self._there += len(data)
+        if self._there > self._total:
+            raise self._too_much
         self._file.write(data)
         self._digest.update(data)
-        self._there += len(data)
         if self._on_sent is not None:
             self._on_sent(self._there, self._total)
 
@@ -285,14 +314,12 @@ class _Taking:
         return self._digest.hexdigest()
 
 
-async def _resume_at(local: Path, total: int, answer: str) -> int:
+async def _resume_at(local: Path, total: int, there: int, digest: str) -> int:
     """How much of what is there already is the beginning of this file."""
-    size, digest = answer.split()
-    there = int(size)
     if not 0 < there <= total:
         return 0
     mine = await asyncio.to_thread(_digest_of, local, there)
-    return there if mine == digest.removeprefix("\\") else 0
+    return there if mine == digest else 0
 
 
 def _digest_of(path: Path, size: int | None) -> str:

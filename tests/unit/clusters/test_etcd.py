@@ -141,3 +141,12 @@ def test_the_old_data_is_kept_once(tmp_path):
 def test_the_last_line_of_a_tool_counts():
     assert etcd._reason(Ran(1, "", "")) == ""
     assert etcd._reason(Ran(1, "", '{"error": "x"\n{"level": "info"}\nplain')) == "plain"
+
+
+@pytest.mark.parametrize("said", ["", "garbage", '{"members": [{"ID": "x"}]}', '{"members": 3}'])
+async def test_a_tool_that_prints_something_else_is_an_error_of_that_host(said):
+    host = FakeHosts().add("dev-a", name="cp-1")
+    host.on(lambda command: "member list" in command, said)
+    with pytest.raises(EtcdFailed) as failed:
+        await etcd.members(host)
+    assert failed.value.data["host"] == "cp-1"

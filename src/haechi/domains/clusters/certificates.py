@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from haechi.core.clock import from_text
 from haechi.core.pki import ends_at
-from haechi.domains.clusters.host.errors import CommandFailed
+from haechi.domains.clusters.host.errors import CommandFailed, short
 from haechi.domains.clusters.host.ports import Shell
 
 KUBELET_CLIENT: Final = "/var/lib/kubelet/pki/kubelet-client-current.pem"
@@ -48,7 +48,15 @@ async def look_at_control_plane(
     shell: Shell, device_id: str, node_name: str
 ) -> list[NodeCertificate]:
     ran = await shell.run(list(CHECK_ARGV), root=True, timeout_s=90)
-    return read_expirations(ran.stdout, device_id, node_name)
+    try:
+        return read_expirations(ran.stdout, device_id, node_name)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CommandFailed(
+            host=shell.host.name,
+            command=" ".join(CHECK_ARGV),
+            status=ran.status,
+            message=short(f"it printed something else: {type(error).__name__}: {error}"),
+        ) from error
 
 
 async def look_at_kubelet(shell: Shell, device_id: str, node_name: str) -> list[NodeCertificate]:

@@ -6,14 +6,15 @@ Kubernetes API: they work while that one is away.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from haechi.domains.clusters.etcd_errors import EtcdFailed, EtcdQuorumLost
 from haechi.domains.clusters.host.errors import CommandFailed
 from haechi.domains.clusters.host.ports import Ran, Shell
 
+T = TypeVar("T")
 PEER_PORT: Final = 2380
 CLIENT_PORT: Final = 2379
 DATA_DIR: Final = "/var/lib/etcd"
@@ -159,7 +160,7 @@ async def run_tool(
 
 async def members(shell: Shell) -> list[EtcdMember]:
     ran = await run_tool(shell, "etcdctl", [*client_arguments(), "member", "list", "-w", "json"])
-    return read_members(ran.stdout)
+    return _read(shell, "member list", read_members, ran)
 
 
 async def forget_member(shell: Shell, *, name: str, address: str) -> bool:
@@ -196,7 +197,7 @@ async def save_snapshot(shell: Shell, path: str) -> SnapshotFacts:
     """A consistent copy of all data into a file on the host."""
     await run_tool(shell, "etcdctl", [*client_arguments(), "snapshot", "save", path], timeout_s=600)
     ran = await run_tool(shell, "etcdutl", ["snapshot", "status", path, "-w", "json"])
-    return read_facts(ran.stdout)
+    return _read(shell, "snapshot status", read_facts, ran)
 
 
 async def restore_snapshot(
@@ -228,6 +229,14 @@ rm -rf "$made"
 chmod 700 "$data"
 """
 """The data folder itself stays: it may be a disk of its own."""
+
+
+def _read(shell: Shell, what: str, read: Callable[[str], T], ran: Ran) -> T:
+    try:
+        return read(ran.stdout)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = f"it printed something else: {type(error).__name__}: {error}"
+        raise EtcdFailed(host=shell.host.name, what=what, reason=reason[:300]) from error
 
 
 def _failure(shell: Shell, tool: Tool, arguments: Sequence[str], ran: Ran) -> Exception:

@@ -124,7 +124,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
                 for one in found:
                     yield ipaddress.IPv4Interface(one).network
         for network, interface in self.routes:
-            if network != "default" and not interface.startswith(_MINE):
+            if interface and network != "default" and not interface.startswith(_MINE):
                 yield ipaddress.IPv4Network(network, strict=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ async def gather(shell: Shell, clock: Clock) -> Facts:
     after = clock.now().timestamp()
     try:
         return parse(ran.stdout, before, after)
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError) as error:
         reason = short(f"{type(error).__name__}: {error}")
         raise FactsUnreadable(host=shell.host.name, reason=reason) from error
 
@@ -195,7 +195,7 @@ def parse(text: str, sent_at: float, received_at: float) -> Facts:
         listeners=tuple(_listeners(many.get("listen", []))),
         interfaces=_column(many, "interface"),
         addresses=_grouped(many.get("address", [])),
-        routes=tuple((row[0], row[1]) for row in many.get("route", [])),
+        routes=tuple(_routes(many.get("route", []))),
         programs=dict(many.get("program", [])),
         containerd_version=one.get("containerd_version", "").removeprefix("v"),
         running=_column(many, "running"),
@@ -223,8 +223,18 @@ def _column(many: dict[str, list[list[str]]], key: str) -> tuple[str, ...]:
 def _grouped(rows: list[list[str]]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for interface, address in rows:
-        found[interface] = (*found.get(interface, ()), address)
+        known = str(ipaddress.IPv4Interface(address))  # it becomes part of other hosts' files
+        found[interface] = (*found.get(interface, ()), known)
     return found
+
+
+def _routes(rows: list[list[str]]) -> Iterator[tuple[str, str]]:
+    """Those that lead somewhere: `ip route` also prints ways of one route, each on a line of its
+    own (`nexthop …`), and networks that are refused (`blackhole …`).
+    """
+    for network, interface in rows:
+        if network == "default" or network[:1].isdigit():
+            yield network, interface
 
 
 def _listeners(rows: list[list[str]]) -> Iterator[Listener]:

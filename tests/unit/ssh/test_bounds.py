@@ -1,0 +1,67 @@
+"""Whatever a host sends, this server keeps no more of it than it asked for."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from haechi.adapters.ssh_link import Ended
+from haechi.adapters.ssh_shell import AsyncsshShell
+from haechi.domains.clusters.host.errors import FileTooLarge, TransferDamaged
+from haechi.domains.clusters.host.ports import HostName
+
+FIVE = "5 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\n"
+"""Of `hello`."""
+
+
+class Talkative:
+    """A link whose host says these pieces, call by call."""
+
+    def __init__(self, *calls):
+        self.host = HostName("dev-a", "alpha", "192.0.2.1")
+        self.pace = SimpleNamespace(stall_s=1)
+        self._calls = list(calls)
+        self.heard = 0
+
+    async def execute(self, argv, *, on_stdout, **given):
+        for piece in self._calls.pop(0):
+            self.heard += 1
+            on_stdout(piece)
+        return Ended(0)
+
+
+async def test_a_file_that_is_larger_than_it_may_be():
+    link = Talkative([b"x" * 1000] * 100)
+    with pytest.raises(FileTooLarge):
+        await AsyncsshShell(link).read("/etc/hosts", limit_bytes=10)
+    assert await AsyncsshShell(Talkative([b"12345", b"67890"])).read("/x", limit_bytes=10) == (
+        b"1234567890"
+    )
+
+
+async def test_a_file_is_fetched_as_it_was_announced(tmp_path):
+    await AsyncsshShell(Talkative([FIVE.encode()], [b"hel", b"lo"])).fetch("/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize("answer", [b"", b"no such thing\n", b"5\n", b"x" * 100_000])
+async def test_a_host_that_announces_nonsense(tmp_path, answer):
+    with pytest.raises(TransferDamaged):
+        await AsyncsshShell(Talkative([answer])).fetch("/x", tmp_path / "x")
+
+
+async def test_a_host_that_sends_more_than_it_announced(tmp_path):
+    link = Talkative([FIVE.encode()], [b"hello", b"y", b"y", b"y"])
+    with pytest.raises(TransferDamaged):
+        await AsyncsshShell(link).fetch("/x", tmp_path / "x")
+    assert link.heard == 3, "it is not listened to any longer"
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_line_without_an_end():
+    lines = []
+    link = Talkative([b"z" * 50_000] * 20 + [b"\nend\n"])
+    ran = await AsyncsshShell(link).run(["yes"], on_line=lines.append)
+    assert len(lines) == 2
+    assert len(lines[0]) <= 64 * 1024
+    assert lines[1] == "end"
+    assert len(ran.stdout) == 1_000_005
