@@ -107,6 +107,7 @@ export const clustersEn: Record<keyof typeof clustersKo, string> = {
   "cluster.noMember": "No node",
   "cluster.node": "Node",
   "cluster.presence": "Presence",
+  "cluster.since": "Since",
   "cluster.kubelet": "kubelet",
   "cluster.agentOn": "Connected",
   "cluster.agentOff": "Not connected",

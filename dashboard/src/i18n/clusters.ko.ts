@@ -105,6 +105,7 @@ export const clustersKo = {
   "cluster.noMember": "노드가 없습니다",
   "cluster.node": "노드",
   "cluster.presence": "연결",
+  "cluster.since": "바뀐 때",
   "cluster.kubelet": "kubelet 버전",
   "cluster.agentOn": "연결됨",
   "cluster.agentOff": "연결 안 됨",

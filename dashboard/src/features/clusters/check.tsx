@@ -5,6 +5,9 @@ import { useT } from "@/i18n/react";
 import { Check } from "@/ui/field";
 import { Chip, Mark } from "@/ui/status";
 
+/** A host that was never met is not looked at before its key is accepted. */
+const TRUST = "host_key_unknown";
+
 export function CheckView({
   check,
   asked,
@@ -40,7 +43,9 @@ export function CheckView({
               }
             />
           ))}
-          <p className="basis-full text-2xs text-muted">{t("cluster.acceptHint")}</p>
+          {warnings.includes(TRUST) && (
+            <p className="basis-full text-2xs text-muted">{t("cluster.acceptHint")}</p>
+          )}
         </fieldset>
       )}
       <ul className="flex flex-col gap-2">

@@ -38,18 +38,17 @@ export function MembersPanel({
         id: "node",
         name: t("cluster.node"),
         sort: (row) => row.node_name,
-        cell: (row) => (
-          <div>
-            <span className="font-medium">{row.node_name}</span>
-            <Link
-              to="/devices/$id"
-              params={{ id: row.device_id }}
-              className="block text-xs text-muted hover:underline"
-            >
-              {devices?.find((each) => each.id === row.device_id)?.name ?? row.device_id}
+        cell: (row) => {
+          const device = devices?.find((each) => each.id === row.device_id)?.name;
+          return (
+            <Link to="/devices/$id" params={{ id: row.device_id }} className="hover:underline">
+              <span className="font-medium">{row.node_name}</span>
+              {device !== row.node_name && (
+                <span className="block text-xs text-muted">{device ?? row.device_id}</span>
+              )}
             </Link>
-          </div>
-        ),
+          );
+        },
       },
       {
         id: "role",
@@ -76,8 +75,8 @@ export function MembersPanel({
       },
       {
         id: "since",
-        name: t("deployment.since"),
-        cell: (row) => <Ago at={nodeOf(row)?.since ?? row.joined_at} />,
+        name: t("cluster.since"),
+        cell: (row) => <Ago at={nodeOf(row)?.since ?? row.left_at ?? row.joined_at} />,
       },
       {
         id: "address",

@@ -109,7 +109,7 @@ function Content({ cluster }: { cluster: Cluster }) {
       <ProgressPanel cluster={cluster} />
       {proof.data && <ProofPanel proof={proof.data} members={cluster.members} whole={ended} />}
       <MembersPanel cluster={cluster} health={ready ? health : undefined} />
-      <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,1fr)_22rem]">
+      <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,1fr)_27rem]">
         <div className="flex min-w-0 flex-col gap-4">
           <BackupsPanel cluster={cluster} />
           {ready && <CertificatesPanel cluster={cluster} />}

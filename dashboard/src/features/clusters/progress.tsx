@@ -23,8 +23,8 @@ function Shown({ operation }: { operation: Operation }) {
   const t = useT();
   const ended = isEnded(operation.state);
   const [open, setOpen] = useState(!ended);
-  const hosts = hostsOf(operation.result);
-  const told = operation.state === "failed" || hosts.some((each) => each.error !== null);
+  // What went well is shown by the nodes themselves once it is over.
+  const hosts = hostsOf(operation.result).filter((each) => !ended || each.error !== null);
   return (
     <Panel
       title={t("cluster.operation")}
@@ -38,7 +38,7 @@ function Shown({ operation }: { operation: Operation }) {
         <OperationLine operation={operation} />
         {(!ended || operation.state === "failed") && <Steps operation={operation} />}
         {operation.error && <Findings error={new ProblemError(toProblem(operation.error, 500))} />}
-        {hosts.length > 0 && (!ended || told) && (
+        {hosts.length > 0 && (
           <ul aria-label={t("cluster.progress")} className="grid gap-2 lg:grid-cols-2">
             {hosts.map((host) => (
               <HostLine key={host.device_id} host={host} />

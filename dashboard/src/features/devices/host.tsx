@@ -62,7 +62,8 @@ export function HostPanel({ device }: { device: Device }) {
             [t("host.engine"), t.code("host.engine", engine)],
           ]}
         />
-        {operator && (
+        {held && <p className="text-xs text-muted">{t("host.agentByCluster")}</p>}
+        {operator && !held && (
           <div className="flex flex-wrap gap-1.5">
             {changes.map((each) => (
               <Button key={each} small onClick={() => setOpen(each)}>

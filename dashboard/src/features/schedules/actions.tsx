@@ -69,6 +69,10 @@ export function ScheduleActions({
           onClose={close}
           submit={async () => {
             await deleteSchedule(schedule.id);
+            // A list that still has it would ask for its runs.
+            queries.setQueryData<Schedule[]>(["schedules", "list"], (list) =>
+              list?.filter((each) => each.id !== schedule.id),
+            );
             onDeleted?.();
             await queries.invalidateQueries({ queryKey: ["schedules"] });
             tell(t("done.deleted"));

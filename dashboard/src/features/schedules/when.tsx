@@ -47,19 +47,21 @@ export function WhenFields({
   return (
     <fieldset className="flex flex-col gap-2">
       <legend className="mb-1 text-xs text-muted">{t("when.title")}</legend>
-      <Tabs
-        label={t("when.title")}
-        value={value.kind}
-        onChange={(kind) =>
-          onValue(
-            kind === "once" ? { kind, at: "" } : { kind, repeat: { every: "day", time: "03:00" } },
-          )
-        }
-        options={[
-          ["again", t("when.again")],
-          ["once", t("when.once")],
-        ]}
-      />
+      <div>
+        <Tabs
+          label={t("when.often")}
+          value={value.kind}
+          onChange={(kind) =>
+            onValue(
+              kind === "once" ? { kind, at: "" } : { kind, repeat: { every: "day", time: "03:00" } },
+            )
+          }
+          options={[
+            ["again", t("when.again")],
+            ["once", t("when.once")],
+          ]}
+        />
+      </div>
       {value.kind === "once" ? (
         <Input
           label={t("when.at")}
