@@ -36,6 +36,8 @@ class FakeAgents:
         self.connected: set[str] = set()
         self.has_pod = lambda _device_id: False
         self.revoked: list[str] = []
+        self.late: dict[str, int] = {}
+        """Device → how often it is waited for before it calls in."""
 
     async def invite_device(self, device_id, by):
         return Enrolment(
@@ -56,6 +58,10 @@ class FakeAgents:
 
     async def wait_connected(self, device_id, timeout_s):
         await asyncio.sleep(min(timeout_s, 0.01))
+        if device_id in self.late:
+            self.late[device_id] -= 1
+            if not self.late[device_id]:
+                self.connected.add(device_id)
         return self.is_connected(device_id)
 
 
@@ -220,6 +226,25 @@ async def test_an_update_never_overlaps_and_goes_back_where_the_new_one_is_mute(
     assert not world.overlapped
     # What did not work takes no room.
     assert host.commands()[-1] == "docker image rm haechi.internal/agent:3"
+
+
+async def test_the_agent_before_may_take_longer_to_come_back_than_a_new_one(world):
+    host = world.host("dev-a")
+    await world.install("dev-a")
+    world.silent |= {"haechi.internal/agent:1", "haechi.internal/agent:2"}
+    shell = world.hosts.hosts["dev-a"]
+    started = world._started
+
+    def begun(device_id, image):
+        started(device_id, image)
+        if image == "haechi.internal/agent:1":
+            world.agents.late[device_id] = 60  # of 0.03 s at least: past what a new one may take
+
+    shell.on("docker run", do=lambda call: begun("dev-a", call.command.split()[-1]))
+    ended = await world.update("dev-a")
+    assert ended.error["code"] == "clusters.agent_rolled_back", ended.error
+    assert world.runs == {"dev-a": "haechi.internal/agent:1"}
+    assert host.commands()[-1] == "docker image rm haechi.internal/agent:2"
 
 
 async def test_removing_takes_everything_and_the_certificates(world):

@@ -180,8 +180,8 @@ class HostAgents:
         except AgentNotSeen as error:
             with _Reaching():
                 await self._steps.start(ctx, log, reference=ctx["before"])
-                await self._steps.see(ctx, log)
                 await self._steps.drop(ctx, ctx["reference"])
+                await self._steps.see(ctx, log, back=True)
             raise Permanent(AgentRolledBack(**error.data)) from error
         await self._steps.drop(ctx, ctx["before"])
 
@@ -191,14 +191,17 @@ class HostAgents:
         for number, device_id in enumerate(ctx["device_ids"], start=1):
             if device_id in done:
                 continue
-            one: dict[str, Any] = {"device_id": device_id}
+            # Kept until it is done: what ran there before is not seen any more after a crash.
+            one: dict[str, Any] = ctx.setdefault("at", {"device_id": device_id})
             with _Reaching():
                 await self._steps.look(one, run.log)
             if one["before"]:
                 with _Reaching():
                     await self._steps.deliver(one, run.log, lambda _ratio, _text: None)
+                await run.save()
                 await self._replaced(one, run.log)
             done.append(device_id)
+            del ctx["at"]
             await run.save()
             run.progress(number / len(ctx["device_ids"]), one["host"])
         ctx["result"] = {"updated": done}

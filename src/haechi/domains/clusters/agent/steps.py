@@ -32,6 +32,8 @@ class Pace:
 
     seen_s: float = 120.0
     """For an agent to call in after its start."""
+    back_s: float = 300.0
+    """For the one before, where a new one did not: there is nothing else to go back to."""
     stays_s: float = 5.0
     """It has to stay connected for so long before the one before it is given up."""
 
@@ -100,13 +102,15 @@ class Steps:
             await place.start(shell, reference)
         log(f"{ctx['host']} starts {reference}")
 
-    async def see(self, ctx: dict[str, Any], log: Log) -> None:
-        """Wait until the agent has called in, and stays. Raises AgentNotSeen with its last words.
+    async def see(self, ctx: dict[str, Any], log: Log, *, back: bool = False) -> None:
+        """Wait until the agent has called in, and stays; `back`: the one before does again. Raises
+        AgentNotSeen with its last words.
 
         A link of the agent before it ends with it; one that is still shown has to outlast that.
         """
         device_id, pace = ctx["device_id"], self._pace
-        limit_s = self._clock.monotonic() + pace.seen_s
+        timeout_s = pace.back_s if back else pace.seen_s
+        limit_s = self._clock.monotonic() + timeout_s
         since_s: float | None = None
         while (now_s := self._clock.monotonic()) < limit_s:
             if not self._agents.is_connected(device_id):
@@ -124,7 +128,7 @@ class Steps:
             log(f"   | {line}")
         raise AgentNotSeen(
             host=ctx["host"],
-            timeout_s=round(pace.seen_s),
+            timeout_s=round(timeout_s),
             server=self._agents.server,
             reason=lines[-1][:300] if lines else "-",
             log=[line[:400] for line in lines[-SHOWN_LINES:]],
