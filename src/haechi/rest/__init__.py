@@ -17,6 +17,7 @@ from haechi.rest.base import (
     check_etag,
     etag_of,
     language,
+    text_so_far,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "check_etag",
     "etag_of",
     "language",
+    "text_so_far",
 ]

@@ -6,10 +6,13 @@ model takes an Enum's instance only. `…Out` models are built from domain types
 """
 
 import hashlib
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from pathlib import Path
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 from fastapi import Depends, Query, Request, Response
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from haechi.core.access import NotSignedIn, Principal
@@ -19,6 +22,7 @@ from haechi.core.pages import DEFAULT_LIMIT, MAX_LIMIT
 from haechi.errors import EditNeedsETag, Language, StaleEdit
 
 T = TypeVar("T")
+_PIECE_BYTES: Final = 64 * 1024
 
 UtcTime = Annotated[
     datetime, PlainSerializer(to_text, return_type=str, when_used="json-unless-none")
@@ -100,3 +104,16 @@ def accepted(response: Response, operation: Operation) -> AcceptedOut:
     response.status_code = 202
     response.headers["Location"] = f"/api/v1/operations/{operation.id}"
     return AcceptedOut(operation_id=operation.id)
+
+
+def text_so_far(path: Path) -> Response:
+    """A log that may still be written to: sent without a length, which would be wrong by then."""
+
+    def pieces() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+
+    if not path.exists():
+        return PlainTextResponse("")
+    return StreamingResponse(pieces(), media_type="text/plain; charset=utf-8")

@@ -3,13 +3,13 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 
 from haechi.core.access import Role, requires
 from haechi.core.operations import Operation, Operations, State
 from haechi.core.operations.model import error_text, result_texts
 from haechi.errors import Language
-from haechi.rest import AcceptedOut, Lang, Out, PageOut, PageQuery, UtcTime, accepted
+from haechi.rest import AcceptedOut, Lang, Out, PageOut, PageQuery, UtcTime, accepted, text_so_far
 
 StateName = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 
@@ -110,10 +110,7 @@ def router(operations: Operations) -> APIRouter:
         """The whole log so far; follow it live on the stream's topic `log:<operation id>`."""
         operation = await operations.get(operation_id)
         await operations.flush_log(operation.id)
-        path = operations.log_path(operation.id)
-        if not path.exists():
-            return PlainTextResponse("")
-        return FileResponse(path, media_type="text/plain; charset=utf-8")
+        return text_so_far(operations.log_path(operation.id))
 
     @api.post("/operations/{operation_id}/cancel", status_code=202)
     @requires(Role.OPERATOR)

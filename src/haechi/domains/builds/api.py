@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
-from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import Field
 
 from haechi.core.access import Role, requires
@@ -23,6 +23,7 @@ from haechi.rest import (
     PageQuery,
     UtcTime,
     accepted,
+    text_so_far,
 )
 
 StateName = Literal["queued", "building", "pushing", "succeeded", "failed", "cancelled"]
@@ -184,9 +185,7 @@ def _build_routes(api: APIRouter, builds: Builds, packages: Packages) -> None:
             return StreamingResponse(
                 builds.follow_log(build_id), media_type="text/plain; charset=utf-8"
             )
-        if path is None or not path.exists():
-            return PlainTextResponse("")
-        return FileResponse(path, media_type="text/plain; charset=utf-8")
+        return PlainTextResponse("") if path is None else text_so_far(path)
 
 
 def _base_image_routes(api: APIRouter, builds: Builds) -> None:
