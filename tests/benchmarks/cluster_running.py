@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 from tests.benchmarks.cluster_forming import form_s, ready_hosts, say, stand
 from tests.benchmarks.figures import Row, row
@@ -64,7 +64,7 @@ async def listening(address: str) -> AsyncIterator[tuple[Ear, int]]:
     loop = asyncio.get_running_loop()
     transport, ear = await loop.create_datagram_endpoint(Ear, local_addr=(address, 0))
     try:
-        yield cast("Ear", ear), transport.get_extra_info("sockname")[1]
+        yield ear, transport.get_extra_info("sockname")[1]
     finally:
         transport.close()
 
@@ -92,9 +92,9 @@ class Running:
         body = {"version_id": version["id"], "cluster_id": self.cluster_id, **wishes}
         return dict(await self.made.call("POST", "/deployments", json=body))
 
-    async def image_of(self, version: str) -> str:
+    async def image_of(self, version_id: str) -> str:
         builds = (await self.made.call("GET", "/builds", params={"limit": 1000}))["items"]
-        return next(str(one["image"]) for one in builds if one["version"] == version)
+        return next(str(one["image"]) for one in builds if one["version_id"] == version_id)
 
     async def image_to_running(self, rounds: int) -> list[Row]:
         """The node has the base image; the layer of this version is new to it."""
@@ -110,16 +110,16 @@ class Running:
                 by_haechi.append(seconds)
         for number in range(rounds):
             name = f"bare-{number}"
-            await self.upload(name)
-            by_hand.append(await self._apply_s(name))
+            image = await self.image_of((await self.upload(name))["id"])
+            by_hand.append(await self._apply_s(name, image))
         return [row("image_to_running_k8s_s", by_haechi, "s", BARE, by_hand)]
 
-    async def _apply_s(self, version: str) -> float:
+    async def _apply_s(self, version: str, image: str) -> float:
         labels = {"app": version}
         pod = {
             "nodeSelector": {"kubernetes.io/hostname": self.worker.hostname},
             "terminationGracePeriodSeconds": 1,
-            "containers": [{"name": "ai", "image": await self.image_of(version)}],
+            "containers": [{"name": "ai", "image": image}],
         }
         wanted = {
             "apiVersion": "apps/v1",
