@@ -115,6 +115,28 @@ async def test_a_kubelet_that_did_not_renew_is_started_again(world, lab, cluster
     assert "systemctl restart kubelet" not in shell_of(world, "dev-b").commands()
 
 
+async def test_an_etcd_that_does_not_come_back_stops_it(world, lab, three):
+    """The next control plane would take the majority away."""
+    for device_id in THREE:
+        shell = shell_of(world, device_id)
+        shell.on(lambda line: "endpoint health" in line, status=1, stderr="Error: unhealthy")
+    ended = await world.ended(await world.upkeep.renew_certificates(three, by=SYSTEM))
+    assert ended.error["code"] == "clusters.etcd_failed"
+    renewed = [
+        device_id
+        for device_id in THREE
+        if "kubeadm certs renew all" in shell_of(world, device_id).commands()
+    ]
+    assert len(renewed) == 1
+
+
+async def test_a_host_that_prints_no_certificates_is_named(world, lab, cluster_id):
+    shell_of(world, "dev-m").on("kubeadm certs check-expiration", "{broken")
+    found, failures = await world.upkeep.certificates(cluster_id)
+    assert failures["dev-m"].code == "clusters.host_command_failed"
+    assert {one.device_id for one in found} == {"dev-a", "dev-b"}
+
+
 async def test_what_stays_old_is_named(world, lab, cluster_id):
     lab.ends_at = datetime.now(UTC) + timedelta(days=10)
     shell_of(world, "dev-m").on("kubeadm certs renew")

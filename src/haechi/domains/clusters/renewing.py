@@ -4,7 +4,7 @@ API is never away; kubelets that did not renew theirs are started again, which m
 Long before the end (`clusters.renew_before_days`) the daily duty starts it (`duties.py`).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 from haechi.core.clock import to_text
@@ -13,6 +13,7 @@ from haechi.domains.clusters import certificates, etcd, static_pods
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.certificates import NodeCertificate
 from haechi.domains.clusters.context import Context
+from haechi.domains.clusters.etcd_errors import EtcdFailed
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import Member, MemberState
@@ -21,7 +22,6 @@ from haechi.errors import AppError, Text
 
 KIND: Final = "renew_certificates"
 RESTART_ORDER: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-_PEACE_S: Final = 120.0
 
 
 class Renewing:
@@ -111,7 +111,7 @@ class Renewing:
                 for name in RESTART_ORDER:
                     await static_pods.restart(shell, name)
                     if name == "etcd":
-                        await self._peace(lambda: etcd.is_healthy(shell))
+                        await self._peace(shell)
 
             await self._c.on_host(member.device_id, renew, log=log)
             # Before the API is asked: the one kept here may have ended.
@@ -155,11 +155,18 @@ class Renewing:
         result["renewed"] = list(run.ctx.get("renewed", ()))
         result["ends_at"] = to_text(soonest.ends_at) if soonest else None
 
-    async def _peace(self, true: Callable[[], Awaitable[bool]]) -> None:
-        async def ask() -> bool | None:
-            return True if await true() else None
+    async def _peace(self, shell: Shell) -> None:
+        """Raises EtcdFailed: the next control plane must not be ended while this one is away."""
 
-        await self._c.until(ask, _PEACE_S)
+        async def ask() -> bool | None:
+            return True if await etcd.is_healthy(shell) else None
+
+        if await self._c.until(ask, self._c.pace.api_s) is None:
+            raise EtcdFailed(
+                host=shell.host.name,
+                what="endpoint health",
+                reason=f"no answer within {self._c.pace.api_s:g} s of its restart",
+            )
 
     async def _ready(self, cluster_id: str) -> list[Member]:
         members = await self._c.members(cluster_id)
