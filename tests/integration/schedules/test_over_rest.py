@@ -50,6 +50,9 @@ async def test_a_schedule_from_its_making_to_its_run(server):
     assert schedule["timezone"] == "Asia/Seoul"
     assert "hidden-1" not in json.dumps(schedule)
     assert (await server.client.get(f"/schedules/{schedule['id']}")).json() == schedule
+    audited = (await server.client.get("/audit")).text
+    assert "create_schedule" in audited
+    assert "hidden-1" not in audited
 
     refused = await server.client.delete(f"/packages/{version['package_id']}")
     assert refused.status_code == 409
@@ -108,7 +111,11 @@ async def test_edits_need_what_was_read(server):
         ({"cron": None, "at": "2030-01-01T00:00:00"}, 422, "core.bad_request"),
         ({"timezone": "Mars/Base"}, 422, "core.bad_request"),
         ({"timezone": "../../etc/passwd"}, 422, "core.bad_request"),
-        ({"action": {"type": "back_up_cluster", "cluster_id": "clu-nothing"}}, 404, "clusters.not_found"),
+        (
+            {"action": {"type": "back_up_cluster", "cluster_id": "clu-nothing"}},
+            404,
+            "clusters.not_found",
+        ),
         ({"action": {"type": "explode"}}, 422, "core.bad_request"),
         ({"more": 1}, 422, "core.bad_request"),
     ],

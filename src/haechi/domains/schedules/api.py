@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 from haechi.core.access import Role, requires
 from haechi.core.operations.model import error_text
 from haechi.domains.deployments.api import DeployIn
-from haechi.domains.schedules.model import Hours, Maintenance, Schedule, ScheduleRun
+from haechi.domains.schedules.model import Hours, Maintenance, Schedule, ScheduleRun, shown
 from haechi.domains.schedules.service import Schedules
 from haechi.errors import Language
 from haechi.rest import Caller, In, Lang, Out, PageOut, PageQuery, UtcTime, check_etag, etag_of
@@ -265,12 +265,8 @@ def _hours(maintenance: Maintenance, response: Response) -> MaintenanceOut:
 
 
 def _out(schedule: Schedule) -> ScheduleOut:
-    """Without the values of environments: they may be secrets."""
     out = ScheduleOut.model_validate(schedule)
-    wishes = out.arguments.get("wishes")
-    if wishes and wishes.get("environment"):
-        hidden = dict.fromkeys(wishes["environment"], "***")
-        out.arguments = {**out.arguments, "wishes": {**wishes, "environment": hidden}}
+    out.arguments = shown(out.arguments)
     return out
 
 

@@ -60,6 +60,15 @@ class Schedule:
     created_at: datetime
 
 
+def shown(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the values of environments: they may be secrets."""
+    wishes = arguments.get("wishes")
+    if not wishes or not wishes.get("environment"):
+        return dict(arguments)
+    hidden = dict.fromkeys(wishes["environment"], "***")
+    return {**arguments, "wishes": {**wishes, "environment": hidden}}
+
+
 class RunState(StrEnum):
     WAITING = "waiting"
     """For the maintenance hours of some device."""

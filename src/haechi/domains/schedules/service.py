@@ -26,6 +26,7 @@ from haechi.domains.schedules.model import (
     Schedule,
     ScheduleRun,
     StillRunning,
+    shown,
 )
 from haechi.domains.schedules.ports import Action, AuditTrail, Operations, Site
 from haechi.domains.schedules.runner import Runner, new_run
@@ -108,7 +109,7 @@ class Schedules:
             )
             tx.add(row)
             await tx.flush()
-            details = {"name": name, "action": action, "arguments": checked}
+            details = {"name": name, "action": action, "arguments": shown(checked)}
             await self._audit.record(tx, by, "create_schedule", row.id, details)
         self._runner.wake()
         return store.to_schedule(row)
