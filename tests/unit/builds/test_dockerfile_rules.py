@@ -26,11 +26,12 @@ def read(text, **base_map):
         ("FROM --platform=linux/amd64\n", 1, "no image"),
         ("FROM a\nRUN <<EOF\nnever ends\n", 2, "heredoc"),
         ('{"syntax": "evil/frontend"}\n', 1, "JSON"),
+        ("# note\nFROM ab\\\nc\n", 2, "two lines"),
     ],
 )
 def test_what_is_no_dockerfile_is_refused_with_its_line(text, line, words):
     with pytest.raises(BadDockerfile) as caught:
-        read(text)
+        read(text, abc="x:1")
     assert caught.value.data["line"] == line
     assert words in caught.value.data["problem"]
 
@@ -52,6 +53,11 @@ def test_no_form_of_the_syntax_directive_survives(head):
     found = read(f"{head}\nFROM scratch\n")
     assert "evil" not in found.text
     assert found.syntax == "evil/x"
+
+
+def test_an_escape_directive_behind_a_comment_is_none():
+    found = read("# note\n# escape=`\nFROM a\nRUN x \\\n  FROM b\n")
+    assert [use.source for use in found.bases] == ["a"]
 
 
 def test_stage_names_win_over_images_of_the_same_name():

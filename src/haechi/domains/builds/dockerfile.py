@@ -13,25 +13,17 @@ from typing import Final
 
 from haechi.domains.builds.images import normalise
 from haechi.domains.builds.model import BadDockerfile, BaseUse
+from haechi.domains.packages.dockerfile_lines import (
+    Instruction,
+    directives,
+    instructions,
+    possible_syntax,
+)
 
-_DIRECTIVE: Final = re.compile(r"(?:#|//)\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*)")
-_HEREDOC: Final = re.compile(r"(?:^|\s)\d*<<(-?)([\"']?)([A-Za-z_][A-Za-z0-9_.]*)\2(?=\s|$|;|>|\))")
 _VARIABLE: Final = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
-_HAS_HEREDOCS: Final = frozenset({"RUN", "COPY", "ADD"})
 LEFT_OUT: Final = "# syntax line left out by haechi"
 MAX_WORD: Final = 1024
 """No image has a longer name; ARGs that double in each line would fill the memory."""
-
-
-@dataclass(slots=True)
-class Instruction:
-    name: str
-    words: list[str]
-    first: int
-    """Index of its first line; `last` is inclusive and covers its heredocs."""
-    last: int
-    head_last: int
-    """Index of the last line before its heredocs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,8 @@ def rewrite(
     Raises BadDockerfile where it has no stage or an image cannot be known before building.
     """
     lines = text.removeprefix("\ufeff").split("\n")
-    escape, syntax = directives(lines)
+    escape = directives(lines).escape
+    syntax = _leave_out_syntax(lines)
     work = _Rewriting(
         lines=lines,
         known={normalise(source): target for source, target in base_map.items()},
@@ -83,7 +76,10 @@ def rewrite(
     )
     heredocs = False
     for part in instructions(lines, escape):
-        heredocs = heredocs or part.last > part.head_last
+        if part.unended:
+            problem = f"the heredoc '{part.unended[:60]}' has no end"
+            raise BadDockerfile(line=part.line, problem=problem)
+        heredocs = heredocs or bool(part.heredocs)
         work.take(part)
     if work.stages == 0:
         raise BadDockerfile(line=1, problem="there is no FROM line")
@@ -103,12 +99,12 @@ class _Rewriting:
 
     def take(self, part: Instruction) -> None:
         if part.name == "ARG" and self.stages == 0:
-            self._declare(part.words)
+            self._declare(part.rest.split())
         elif part.name == "FROM":
             self._from(part)
         elif part.name in {"COPY", "ADD", "RUN"}:
             for key, word in _references(part):
-                target = self._use(word, part.first + 1, self.target_platform)
+                target = self._use(word, part.line, self.target_platform)
                 if target is not None:
                     _exchange(self.lines, part, f"{key}={word}", f"{key}={target}")
 
@@ -123,10 +119,10 @@ class _Rewriting:
                     self.arguments[name] = expand(default.strip("\"'"), self.arguments)
 
     def _from(self, part: Instruction) -> None:
-        flags, words = _flags(part.words)
+        flags, words = _flags(part.rest.split())
         if not words:
-            raise BadDockerfile(line=part.first + 1, problem="FROM names no image")
-        line = part.first + 1
+            raise BadDockerfile(line=part.line, problem="FROM names no image")
+        line = part.line
         platform = self._expanded(flags.get("platform", ""), line) or self.target_platform
         target = self._use(words[0], line, platform)
         if target is not None:
@@ -209,69 +205,17 @@ def _value(inside: str, arguments: Mapping[str, str]) -> str:
     return found or (expand(other, arguments) if rest[0] == "-" else "")
 
 
-def directives(lines: list[str]) -> tuple[str, str]:
-    """(escape character, syntax); blanks out `syntax` directives, in all of BuildKit's forms."""
-    escape, syntax = "\\", ""
+def _leave_out_syntax(lines: list[str]) -> str:
+    """Blanks `syntax` directives out, in all of BuildKit's forms; returns the first one's image."""
     for index, line in enumerate(lines):
-        stripped = line.strip()
-        if not stripped or (index == 0 and stripped.startswith("#!")):
-            continue
-        if stripped.startswith("{"):
+        if line.lstrip().startswith("{"):
             raise BadDockerfile(line=index + 1, problem="this is JSON, not a Dockerfile")
-        if not stripped.startswith(("#", "//")):
+        if line.strip() and not line.lstrip().startswith(("#", "//")):
             break
-        found = _DIRECTIVE.match(stripped)
-        if found is None:
-            continue
-        name = found.group(1).lower()
-        if name == "syntax":
-            syntax = syntax or found.group(2)
-            lines[index] = LEFT_OUT
-        elif name == "escape" and found.group(2) in {"\\", "`"}:
-            escape = found.group(2)
-    return escape, syntax
-
-
-def instructions(lines: list[str], escape: str) -> Iterator[Instruction]:
-    index = 0
-    while index < len(lines):
-        stripped = lines[index].strip()
-        if not stripped or stripped.startswith("#"):
-            index += 1
-            continue
-        first, text = index, ""
-        while True:
-            line = lines[index].rstrip()
-            stripped = line.strip()
-            comment = stripped.startswith("#") or (not stripped and index > first)
-            if not comment:
-                goes_on = line.endswith(escape)
-                text += (line[: -len(escape)] if goes_on else line) + " "
-                if not goes_on:
-                    break
-            if index + 1 >= len(lines):
-                break
-            index += 1
-        head_last = index
-        name, _, rest = text.strip().partition(" ")
-        name = name.upper()
-        if name in _HAS_HEREDOCS:
-            index = _skip_heredocs(lines, index, rest)
-        yield Instruction(name, rest.split(), first, index, head_last)
-        index += 1
-
-
-def _skip_heredocs(lines: list[str], index: int, rest: str) -> int:
-    for dash, _, word in _HEREDOC.findall(rest):
-        start = index
-        while index + 1 < len(lines):
-            index += 1
-            line = lines[index].rstrip("\r")
-            if (line.lstrip("\t") if dash else line) == word:
-                break
-        else:
-            raise BadDockerfile(line=start + 1, problem=f"the heredoc '{word}' has no end")
-    return index
+    found = list(possible_syntax(lines))
+    for index, _ in found:
+        lines[index] = LEFT_OUT
+    return found[0][1] if found else ""
 
 
 def _flags(words: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -286,7 +230,7 @@ def _flags(words: list[str]) -> tuple[dict[str, str], list[str]]:
 
 def _references(part: Instruction) -> Iterator[tuple[str, str]]:
     """(`key`, word) of each `--from=word` and of `from=word` in each `--mount`."""
-    for word in part.words:
+    for word in part.rest.split():
         if not word.startswith("--"):
             return
         key, _, value = word.partition("=")
@@ -315,3 +259,5 @@ def _exchange(lines: list[str], part: Instruction, old: str, new: str) -> None:
         if count:
             lines[index] = head + changed
             return
+    problem = f"'{old[:60]}' goes over two lines, so that it cannot be exchanged: write it on one"
+    raise BadDockerfile(line=part.line, problem=problem)

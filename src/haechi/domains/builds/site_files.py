@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from haechi.domains.builds.dockerfile import directives, instructions
+from haechi.domains.packages.dockerfile_lines import directives, instructions
 
 FOLDER: Final = "/run/haechi-build"
 _NAME: Final = "haechi-build-files"
@@ -54,7 +54,7 @@ def with_site_files(text: str, files: SiteFiles) -> str:
     if not files.files:
         return text
     lines = text.split("\n")
-    escape, _ = directives(list(lines))
+    escape = directives(lines).escape
     mount = f"--mount=type=bind,from={files.image},target={FOLDER}"
     variables = {"PIP_CONFIG_FILE": f"{FOLDER}/pip.conf"}
     if "ca.pem" in files.files:

@@ -5,9 +5,11 @@ whether it would fetch a frontend. Pure; it never refuses what BuildKit would ac
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+
+from haechi.domains.packages.dockerfile_lines import Instruction, directives, instructions
 
 INSTRUCTIONS: Final = frozenset(
     {
@@ -16,8 +18,6 @@ INSTRUCTIONS: Final = frozenset(
         "WORKDIR",
     }
 )
-_DIRECTIVE: Final = re.compile(r"^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S.*)")
-_HEREDOC: Final = re.compile(r"(?<![<\d])\d*<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.]*)\2")
 _FLAG: Final = re.compile(r"^--([a-z][a-z-]*)(?:=(\S*))?(?:\s+|$)")
 _VARIABLE: Final = re.compile(
     r"\\(?P<escaped>\$)|\$(?:(?P<plain>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)"
@@ -79,15 +79,6 @@ class Dockerfile:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    word: str
-    rest: str
-    line: int
-    heredocs: tuple[str, ...] = ()
-    """Their delimiters: such words on the line are no file names."""
-
-
 def decode(content: bytes) -> str:
     """UTF-8, else cp949; a byte order mark and DOS line ends are no content."""
     for encoding in ("utf-8-sig", "cp949"):
@@ -99,9 +90,10 @@ def decode(content: bytes) -> str:
 
 
 def parse(text: str, build_args: Mapping[str, str] | None = None) -> Dockerfile:
-    directives = _directives(text)
+    lines = text.split("\n")
+    said = directives(lines)
     reader = _Reader(build_args or {})
-    for instruction in _instructions(text, directives.get("escape", "\\")):
+    for instruction in instructions(lines, said.escape):
         reader.take(instruction)
     if not reader.stages:
         reader.faults.append(Fault(1, "FROM is missing"))
@@ -110,69 +102,10 @@ def parse(text: str, build_args: Mapping[str, str] | None = None) -> Dockerfile:
         stages=reader.stages,
         copies=reader.copies,
         exposes=reader.exposes,
-        syntax=directives.get("syntax"),
+        syntax=said.syntax,
         has_command=reader.has_command,
         faults=reader.faults,
     )
-
-
-def _directives(text: str) -> dict[str, str]:
-    """`# key=value` lines at the very top; the first other line ends them."""
-    found: dict[str, str] = {}
-    for line in text.split("\n"):
-        match = _DIRECTIVE.match(line.strip())
-        if match is None or match[1].lower() in found:
-            break
-        found[match[1].lower()] = match[2]
-    return found
-
-
-def _instructions(text: str, escape: str) -> Iterator[Instruction]:
-    lines = text.split("\n")
-    index = 0
-    while index < len(lines):
-        start = index
-        line = lines[index].strip()
-        index += 1
-        if not line or line.startswith("#"):
-            continue
-        pieces = []
-        while True:
-            continued = line.endswith(escape)
-            pieces.append(line[: -len(escape)] if continued else line)
-            if not continued:
-                break
-            while index < len(lines) and _is_skipped(lines[index]):
-                index += 1
-            if index >= len(lines):
-                break
-            line = lines[index].rstrip()
-            index += 1
-        whole = "".join(piece if n == 0 else " " + piece.lstrip() for n, piece in enumerate(pieces))
-        word, _, rest = whole.strip().partition(" ")
-        word, tab, more = word.partition("\t")
-        rest = (more + " " + rest if tab else rest).strip()
-        word = word.upper()
-        heredocs: list[str] = []
-        if word in {"RUN", "COPY", "ADD"}:
-            for match in _HEREDOC.finditer(rest):
-                index = _skip_heredoc(lines, index, match[3], strip_tabs=bool(match[1]))
-                heredocs.append(match[0])
-        yield Instruction(word, rest, start + 1, tuple(heredocs))
-
-
-def _is_skipped(line: str) -> bool:
-    stripped = line.strip()
-    return not stripped or stripped.startswith("#")
-
-
-def _skip_heredoc(lines: list[str], index: int, delimiter: str, *, strip_tabs: bool) -> int:
-    while index < len(lines):
-        line = lines[index].lstrip("\t") if strip_tabs else lines[index]
-        index += 1
-        if line == delimiter:
-            break
-    return index
 
 
 def expand(text: str, variables: Mapping[str, str]) -> tuple[str, bool]:
@@ -222,7 +155,10 @@ class _Reader:
         self.has_command = False
 
     def take(self, instruction: Instruction) -> None:
-        word = instruction.word
+        word = instruction.name
+        if instruction.unended:
+            reason = f"the heredoc {instruction.unended[:40]} has no end"
+            self.faults.append(Fault(instruction.line, reason))
         if word not in INSTRUCTIONS:
             self.faults.append(Fault(instruction.line, f"unknown instruction {word[:40]}"))
         elif word == "FROM":
@@ -313,7 +249,7 @@ class _Reader:
                 sources.append(expanded)
         if len(words) < 2:
             self.faults.append(
-                Fault(instruction.line, f"{instruction.word} <source>… <destination>")
+                Fault(instruction.line, f"{instruction.name} <source>… <destination>")
             )
         elif sources:
             self.copies.append(Copy(sources, instruction.line))
