@@ -7,9 +7,12 @@
 import platform
 from pathlib import Path
 
+import yaml
+
 from haechi.adapters.ssh_asyncssh import AsyncsshHosts
 from haechi.core.access import Principal
 from haechi.core.secrets import Secret
+from haechi.domains.clusters import manifests
 from haechi.domains.clusters.bundle.model import Bundle
 from haechi.domains.clusters.bundle.shelf import Shelf
 from haechi.domains.clusters.host import prepare
@@ -59,6 +62,23 @@ async def by_haechi(found: Bundle) -> Prepared:
 async def forget(host: Host) -> None:
     """What it was prepared with counts as its own from here on, not as haechi's."""
     await host.shell("systemctl stop kubelet || :; rm -rf /var/lib/haechi/host")
+
+
+def flannel(found: Bundle) -> bytes:
+    """The pods' network as haechi applies it, in YAML, for a cluster made by hand: that has no
+    proxy of haechi's on its nodes, so flannel reaches the API by Kubernetes' own address.
+    """
+    image = f"ghcr.io/flannel-io/flannel:v{found.versions['flannel']}"
+    objects = manifests.flannel(image=image, pod_cidr="10.244.0.0/16", pull_policy="Never")
+    for one in objects:
+        if one["kind"] == "DaemonSet":
+            for container in one["spec"]["template"]["spec"]["containers"]:
+                container["env"] = [
+                    variable
+                    for variable in container.get("env", [])
+                    if not variable["name"].startswith("KUBERNETES_SERVICE_")
+                ]
+    return yaml.safe_dump_all(objects).encode()
 
 
 class _OneHost:

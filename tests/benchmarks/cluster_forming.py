@@ -9,10 +9,8 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import yaml
 from tests.benchmarks.figures import Row, row
 
-from haechi.domains.clusters import manifests
 from haechi.domains.clusters.bundle.model import Bundle
 from lab import Host, Site, byhand, ready
 from lab.stand import Stand
@@ -40,15 +38,9 @@ async def ready_hosts(site: Site, bundle: Bundle, count: int) -> list[Host]:
     return hosts
 
 
-def flannel(bundle: Bundle) -> bytes:
-    image = f"ghcr.io/flannel-io/flannel:v{bundle.versions['flannel']}"
-    objects = manifests.flannel(image=image, pod_cidr="10.244.0.0/16", pull_policy="Never")
-    return yaml.safe_dump_all(objects).encode()
-
-
 async def bare_form_s(bundle: Bundle, clusters: int, workers: int) -> float:
     """So many clusters of one control plane at once, by the bare commands, until all are ready."""
-    network = flannel(bundle)
+    network = ready.flannel(bundle)
     async with Site() as site:
         hosts = await (await ready.by_hand(bundle)).add(site, clusters * (1 + workers))
         began_s = time.monotonic()

@@ -84,7 +84,8 @@ async def measured(wanted: Collection[str], rounds: int) -> list[Row]:
             async with asyncio.timeout(scene.limit_s * rounds):
                 rows += await scene.measure(bundle, mine, rounds)
         except (LabError, Refused, TimeoutError, SystemExit) as error:
-            print(f"  not measured: {error or 'over its time'}", file=sys.stderr, flush=True)
+            why = "over its time" if isinstance(error, TimeoutError) else str(error)
+            print(f"  not measured: {why}", file=sys.stderr, flush=True)
     return rows
 
 

@@ -3,28 +3,18 @@
 `LabError` at the start says in one line why a machine cannot run them.
 """
 
-import platform
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
-import yaml
 
 from haechi.adapters.ssh_asyncssh import AsyncsshHosts
 from haechi.core.access import Principal
 from haechi.core.secrets import Secret
-from haechi.domains.clusters import manifests
 from haechi.domains.clusters.bundle.model import Bundle
-from haechi.domains.clusters.bundle.shelf import Shelf
-from haechi.domains.clusters.host import prepare
 from haechi.domains.clusters.host.ports import Shell, Target
-from haechi.settings import BundleSettings
-from lab import Host, Site, byhand, engine, images, profile
-from lab.prepared import prepared
-
-PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
+from lab import Host, Site, engine, images, ready
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -110,25 +100,15 @@ async def reach() -> AsyncIterator[Reach]:
 
 
 @pytest.fixture
-async def prepared_hosts(
-    site: Site, bundle: Bundle, reach: Reach
-) -> Callable[..., Awaitable[list[Host]]]:
+async def prepared_hosts(site: Site, bundle: Bundle) -> Callable[..., Awaitable[list[Host]]]:
     """`await prepared_hosts(2)`: hosts that haechi has prepared, as control plane and worker alike.
 
     Done once for each bundle and each state of the code that prepares, then started from there.
     """
-
-    async def do(_site: Site, host: Host) -> None:
-        wanted = prepare.Preparation(bundle, "control_plane", profile.CONTAINERD)
-        async with await reach.shell(host) as shell:
-            await prepare.prepare(shell, wanted, log=print, progress=lambda _: None)
-
-    code = sorted(Path(prepare.__file__).parent.rglob("*.*"))
-    texts = [file.read_text() for file in code if file.suffix in {".py", ".sh"}]
-    ready = await prepared("prepared", [bundle.digest, *texts, str(profile.CONTAINERD)], do)
+    made = await ready.by_haechi(bundle)
 
     async def add(count: int, to: Site = site, **settings: object) -> list[Host]:
-        return await ready.add(to, count, **settings)
+        return await made.add(to, count, **settings)
 
     return add
 
@@ -136,25 +116,13 @@ async def prepared_hosts(
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
     """The newest offline bundle for this machine's platform; `make test-lab` makes one first."""
-    shelf = Shelf(BundleSettings().folder.expanduser())
-    fitting = [one for one in shelf.bundles() if one.platform == PLATFORMS[platform.machine()]]
-    assert fitting, "no bundle: haechi bundle create"
-    return fitting[-1]
+    return ready.bundle()
 
 
 @pytest.fixture
 def flannel(bundle: Bundle) -> bytes:
-    """The pods' network as the product applies it, in YAML; but it finds the API by its service, for
-    a cluster made by hand has no proxy of ours on its nodes.
-    """
-    image = f"ghcr.io/flannel-io/flannel:v{bundle.versions['flannel']}"
-    objects = manifests.flannel(image=image, pod_cidr="10.244.0.0/16", pull_policy="Never")
-    ours = {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}
-    for one in objects:
-        if one["kind"] == "DaemonSet":
-            for container in one["spec"]["template"]["spec"]["containers"]:
-                container["env"] = [it for it in container["env"] if it["name"] not in ours]
-    return yaml.safe_dump_all(objects).encode()
+    """The pods' network for a cluster made by hand, in YAML."""
+    return ready.flannel(bundle)
 
 
 @pytest.fixture
@@ -163,13 +131,9 @@ async def installed_hosts(site: Site, bundle: Bundle) -> Callable[..., Awaitable
 
     `lab.byhand.form` makes one of them. For what needs a cluster but not the product's forming.
     """
-    ready = await prepared(
-        "byhand",
-        [(bundle.folder / "bundle.toml").read_text(), Path(byhand.__file__).read_text()],
-        lambda _site, host: byhand.install(host, bundle.folder),
-    )
+    made = await ready.by_hand(bundle)
 
     async def add(count: int, to: Site = site, **settings: object) -> list[Host]:
-        return await ready.add(to, count, **settings)
+        return await made.add(to, count, **settings)
 
     return add
