@@ -97,6 +97,20 @@ async def test_one_bad_node_does_not_stop_the_others(site):
     assert site.versions_on("dev-a") == ["1"]
 
 
+async def test_a_node_is_waited_for_whatever_its_agent_says(site):
+    pace = site.deployments.context.pace
+    site.deployments.context.pace = replace(pace, away_s=0.0)
+    site.devices.connected.add("dev-a")
+    await site.nodes.lose("gate")
+    operation = await site.deployments.deploy_package("ver-1", ["dev-a"], by=SYSTEM, wait_s=600)
+    asked = len(site.kube.api.calls)
+    await eventually(lambda: len(site.kube.api.calls) > asked + 10)
+    await site.nodes.bring_back("gate")
+    ended = await site.operations.wait(operation.id)
+    assert ended.state == "succeeded", ended.error
+    assert site.versions_on() == ["1"]
+
+
 async def test_a_host_that_died_unnoticed_proves_nothing_until_it_is_back(site, monkeypatch):
     """The API calls it Ready, and its pods running, for most of a minute."""
     died = asyncio.Event()

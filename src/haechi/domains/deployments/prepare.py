@@ -12,6 +12,7 @@ from haechi.core.operations import Permanent, Run, Temporary
 from haechi.domains.deployments import store
 from haechi.domains.deployments.context import Context, reaching
 from haechi.domains.deployments.model import (
+    KEPT_BY_AGENT,
     Allowance,
     Deployment,
     DeploymentState,
@@ -74,7 +75,9 @@ class Prepare:
             now_ms = to_ms(c.clock.now())
             began_ms = ctx.setdefault("asked_ms", now_ms)
             limit_s = ctx.get("wait_s", c.pace.away_s)
-            if c.devices.is_connected(place.device_id):
+            # Of any other engine an agent that is there says nothing.
+            by_agent = await c.engine.name_of(place.device_id) == KEPT_BY_AGENT
+            if by_agent and c.devices.is_connected(place.device_id):
                 limit_s = min(limit_s, c.pace.away_s)
                 began_ms = max(began_ms, ctx.get("away_ms", 0))
             else:
@@ -84,7 +87,8 @@ class Prepare:
             if left_s <= 0:
                 raise Permanent(error) from error
             run.progress(0.0, f"{place.name}: …")
-            _ = await c.devices.wait_connected(place.device_id, min(left_s, SLICE_S))
+            if by_agent:
+                _ = await c.devices.wait_connected(place.device_id, min(left_s, SLICE_S))
             raise Temporary(c.pace.retry_s, error) from error
 
     async def build(self, run: Run) -> None:
