@@ -5,6 +5,7 @@ import pytest
 from haechi.domains.deployments.model import WorkNotMoved
 from haechi.domains.deployments.moving import Moving
 from haechi.protocol.problems import EngineFailed
+from haechi.testing.waiting import eventually
 
 
 @pytest.fixture
@@ -33,7 +34,11 @@ async def test_deployments_and_cameras_move_with_their_settings(world, moving):
         7.0,
     )
     assert await world.assigned(device_id="dev-b") == {"cam-1": "2", "cam-2": "2"}
-    assert await world.running("dev-a") == []
+
+    async def ended() -> bool:
+        return await world.running("dev-a") == []
+
+    await eventually(ended)  # by operations of their own
     assert world.places.cameras == {"cam-1": "dev-b", "cam-2": "dev-b", "cam-3": "dev-b"}
     assert any("asked for by kim" in line for line in lines)
 
