@@ -19,11 +19,13 @@ from haechi.domains.audit.service import Audit
 from haechi.domains.clusters import store
 from haechi.domains.clusters.agent.errors import NoAgentImage
 from haechi.domains.clusters.agent.places import INVITATION, MANIFEST
+from haechi.domains.clusters.agent.pod import agent_pod
 from haechi.domains.clusters.agent.ports import AgentImage
 from haechi.domains.clusters.agent.service import HostAgents
 from haechi.domains.clusters.agent.steps import Pace
 from haechi.domains.clusters.model import Cluster, ClusterState, FormOptions, Member, MemberState
 from haechi.testing.hosts import FakeHosts, FakeShell
+from haechi.testing.waiting import eventually
 
 TOKEN = "a-one-time-token"
 
@@ -100,12 +102,14 @@ class World:
     """Images whose agents never call in."""
     runs: dict[str, str] = field(default_factory=dict)
     overlapped: bool = False
+    seen_s: float = 0.3
 
     async def begin(self) -> None:
         clock = SystemClock()
         self.db = Database(self.folder / "control.db")
         await self.db.create_all()
-        self.images = FakeImages(self.folder)
+        if not hasattr(self, "images"):
+            self.images = FakeImages(self.folder)
         self.agents.has_pod = lambda one: MANIFEST in self.hosts.hosts[one].files
         bus = Bus(lambda: to_ms(clock.now()))
         self.operations = Operations(self.db, bus, clock, self.folder / "operations")
@@ -118,7 +122,7 @@ class World:
             devices=Devices(),
             operations=self.operations,
             audit=Audit(db=self.db, clock=clock),
-            pace=Pace(seen_s=0.3, stays_s=0.02),
+            pace=Pace(seen_s=self.seen_s, stays_s=0.02),
         )
         await self.operations.start_engine()
 
@@ -342,3 +346,25 @@ async def test_a_node_joins_without_an_agent_too(world):
     assert any("no agent on this node" in line for line in lines)
     assert await world.operations.active_on("dev-a") is None
     assert MANIFEST not in host.files
+
+
+async def test_a_mute_agent_is_taken_back_though_the_server_died_meanwhile(world):
+    """What ran there before is not seen on the host any more."""
+    await world.end()
+    world.seen_s = 600
+    await world.begin()
+    host = world.host("dev-a")
+    await member_of(world, "dev-a")
+    host.put(MANIFEST, json.dumps(agent_pod("haechi.internal/agent:1")))
+    calls_in = "haechi.internal/agent:1"
+    world.agents.has_pod = lambda _: calls_in in host.text(MANIFEST)
+    world.images.version = 2
+    operation = await world.service.update_agents("clu-a", by=SYSTEM)
+    await eventually(lambda: MANIFEST in host.files and "agent:2" in host.text(MANIFEST))
+    await world.end()
+    world.seen_s = 0.3
+    await world.begin()
+    world.agents.has_pod = lambda _: calls_in in host.text(MANIFEST)
+    ended = await world.operations.wait(operation.id)
+    assert ended.error["code"] == "clusters.agent_rolled_back"
+    assert calls_in in host.text(MANIFEST)
