@@ -24,7 +24,7 @@ Manifest = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ApiServer:
-    """One control plane as the server reaches it; `device_id` allows a tunnel over its SSH."""
+    """One control plane as the server reaches it: directly."""
 
     device_id: str
     address: str
