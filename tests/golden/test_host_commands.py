@@ -2,13 +2,18 @@
 them. A shell without a host answers as a bare Debian does.
 """
 
+import asyncio
 import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from haechi.domains.clusters.bundle.model import Bundle, HostSystem, Image, Part
 from haechi.domains.clusters.host import clean, ledger, prepare
+from haechi.domains.clusters.host.errors import HostDiskFull
 from haechi.domains.clusters.host.placing import STATE_SCRIPT
 from haechi.domains.clusters.host.ports import HostName, Ran
 from haechi.testing.hosts import Call, FakeShell
@@ -24,6 +29,7 @@ PARTS = {
     "host/Packages": ("index", "worker"),
     "host/runc_1.1_amd64.deb": ("package", "worker"),
     "host/libseccomp2_2.5+b1_amd64.deb": ("package", "worker"),
+    "host/haproxy_2.6_amd64.deb": ("package", "worker"),
     "host/bash_5.2_amd64.deb": ("package", "worker"),
 }
 
@@ -70,13 +76,9 @@ def bare() -> FakeShell:
     shell.on("sysctl -e", "net.ipv4.ip_forward = 0\nkernel.panic = 0\n")
     shell.on(
         lambda line: "--print-uris" in line,
+        "'file:/x/libseccomp2_2.5%2bb1_amd64.deb' libseccomp2 1 SHA256:0\n"
         "'file:/x/runc_1.1_amd64.deb' runc 1 SHA256:0\n"
-        "'file:/x/libseccomp2_2.5%2bb1_amd64.deb' libseccomp2 1 SHA256:0\n",
-    )
-    shell.on(
-        lambda line: "--simulate" in line,
-        "Inst libseccomp2 (2.5+b1 haechi)\nInst runc (1.1 haechi)\nInst haproxy (2.6 haechi)\n"
-        "Conf runc (1.1 haechi)\n",
+        "'file:/x/haproxy_2.6_amd64.deb' haproxy 1 SHA256:0\n",
     )
     return shell
 
@@ -148,11 +150,44 @@ async def test_notes_come_before_deeds(tmp_path):
     for word in ("sysctl -q -w", "systemctl mask", "systemctl enable"):
         shell.on(word, do=spy(word))
     install = lambda line: "apt-get" in line and line.endswith("install runc haproxy")  # noqa: E731
-    shell.on(
-        lambda line: install(line) and "--print" not in line and "--sim" not in line, do=spy("apt")
-    )
+    shell.on(lambda line: install(line) and "--print" not in line, do=spy("apt"))
     await prepare.prepare(shell, wanted, log=lambda _: None, progress=lambda _: None)
     assert '"libseccomp2"' in seen["apt"]
     assert "haproxy.service" in seen["systemctl mask"]
     assert '"net.ipv4.ip_forward": "0"' in seen["sysctl -q -w"]
     assert "kubelet.service" in seen["systemctl enable"]
+
+
+def installs(line: str) -> bool:
+    return line.endswith("install runc haproxy") and "--print" not in line
+
+
+async def test_an_installation_that_was_broken_off_is_brought_to_its_end(tmp_path):
+    """The power went while dpkg unpacked: apt says what it wants, and is asked again."""
+    shell, log = bare(), []
+    words = "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct it."
+    shell.on(installs, stderr=words, status=100, times=1)
+    wanted = prepare.Preparation(bundle(tmp_path), "worker")
+    await prepare.prepare(shell, wanted, log=log.append, progress=lambda _: None)
+    commands = [one for one in shell.commands() if installs(one) or "dpkg --force" in one]
+    assert [one.endswith("--configure -a") for one in commands] == [False, True, False]
+    assert log[-1].startswith("prepared")
+
+
+async def test_a_file_that_does_not_arrive_breaks_off_no_installation(tmp_path):
+    """What is beside it comes to its end first; then the error is told."""
+    shell, failed = bare(), asyncio.Event()
+    shell.on(installs, hold=failed)
+    send = shell.send
+
+    async def full(local: Path, remote: str, **more: Any) -> bool:
+        if not remote.startswith("/opt/"):
+            return await send(local, remote, **more)
+        failed.set()
+        raise HostDiskFull(host="nuc-1", path=remote)
+
+    shell.send = full
+    wanted = prepare.Preparation(bundle(tmp_path), "worker")
+    with pytest.raises(HostDiskFull):
+        await prepare.prepare(shell, wanted, log=lambda _: None, progress=lambda _: None)
+    assert any(line.startswith("sysctl -q -w") for line in shell.commands())

@@ -118,8 +118,36 @@ async def test_a_disk_that_is_full_in_the_middle_of_the_bundle(site, reach, bund
         assert await taken_back(shell, bundle, before) == []
 
 
-async def test_docker_that_was_there_goes_on(docker_host, reach, bundle):
+# An image without any registry: what `sleep` needs of the host itself.
+SLEEP = """\
+tar -C / -ch usr/bin/sleep lib64/ld-linux-x86-64.so.2 lib/x86_64-linux-gnu/libc.so.6 |
+  docker import - sleep > /dev/null
+for name in always never; do
+  [ $name = always ] && policy=always || policy=no
+  docker run -d --name $name --restart $policy sleep /usr/bin/sleep infinity > /dev/null
+done
+"""
+
+
+async def test_docker_that_was_there_goes_on_and_gets_its_own_containerd_back(
+    docker_host, reach, bundle
+):
+    await docker_host.shell(SLEEP)
+    own = await docker_host.shell("containerd --version")
+    running = "docker inspect -f '{{.State.Running}} {{.State.Pid}}' always never"
+    pids = await docker_host.shell(running)
     async with await reach.shell(docker_host) as shell:
+        before = await work(bundle).snapshot(shell)
         await prepare(shell, bundle)
         assert bundle.versions["containerd"] in await docker_host.shell("containerd --version")
         await docker_host.until("docker info > /dev/null", "Docker runs on our containerd")
+        assert await docker_host.shell(running) == pids  # they were not even restarted
+        await docker_host.shell("docker restart -t 1 always")
+        await docker_host.shell("docker run -d --name late --rm sleep /usr/bin/sleep infinity")
+
+        await docker_host.shell("docker rm -f late")
+        assert await taken_back(shell, bundle, before) == []
+    assert await docker_host.shell("containerd --version") == own
+    assert (await docker_host.shell(running)).count("true") == 2
+    await docker_host.shell("docker restart -t 1 always never")
+    assert (await docker_host.shell(running)).count("true") == 2

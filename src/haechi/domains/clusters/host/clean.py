@@ -61,4 +61,5 @@ def plan_of(ledger: Ledger | None) -> str:
     lines += [f"sysctl\t{name}={value}" for name, value in ledger.sysctls.items()]
     lines += [f"service\t{unit}.service" for unit in ledger.services]
     lines += [f"nft\t{table}" for table in ledger.nft_tables]
+    lines += [f"held\t{path}" for path in ledger.held]
     return "".join(f"{line}\n" for line in lines)

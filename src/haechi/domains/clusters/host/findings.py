@@ -209,10 +209,10 @@ class OtherRuntime(Finding):
     level = "warning"
     code = "clusters.other_runtime"
     detail = Text(
-        "호스트 '{host}'에서 다른 컨테이너 런타임({runtime})이 실행 중입니다. 준비하는 동안 그 "
-        "컨테이너가 다시 시작되고, 이후 haechi의 containerd를 함께 씁니다.",
-        "Another container runtime ({runtime}) runs on host '{host}'. Its containers are restarted "
-        "while the host is prepared, and share haechi's containerd from then on.",
+        "호스트 '{host}'에서 다른 컨테이너 런타임({runtime})이 실행 중입니다. 그 컨테이너는 "
+        "haechi의 containerd를 함께 쓰게 되고, 호스트를 되돌릴 때 한 번 다시 시작됩니다.",
+        "Another container runtime ({runtime}) runs on host '{host}'. Its containers will share "
+        "haechi's containerd, and are restarted once when the host is given back.",
     )
     remedy = Text(
         "필요 없으면 먼저 제거하세요. 그대로 써야 하면 이 경고를 이름으로 받아들이세요.",

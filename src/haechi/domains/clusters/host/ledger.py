@@ -36,6 +36,8 @@ class Ledger(msgspec.Struct, kw_only=True):
     masked: list[str] = []
     runtime: bool = False
     """containerd's data under /var/lib/containerd is ours: there was none."""
+    held: list[str] = []
+    """Paths of another containerd as it was; newer ones than these go, so that it finds its own."""
     drop_in: str = ""
     """containerd settings as they were written: what `registry_trust` holds it to."""
     names: list[str] = []
@@ -45,7 +47,7 @@ class Ledger(msgspec.Struct, kw_only=True):
     started: bool = False
     """Our runtime has been started here before."""
     services: list[str] = []
-    """Ran before and were restarted on our runtime: Docker, an older containerd."""
+    """Ran before and go on, on our runtime: Docker, an older containerd."""
 
     def note(self, **values: Any) -> bool:
         """Add to lists and tables; False where all of it was noted already."""

@@ -19,7 +19,7 @@ from haechi.domains.clusters.host.errors import (
     short,
 )
 from haechi.domains.clusters.host.ledger import Ledger
-from haechi.domains.clusters.host.placing import Item, State, put
+from haechi.domains.clusters.host.placing import Item, State, put, put_all
 from haechi.domains.clusters.host.ports import Shell
 
 SHELF: Final = "/var/lib/haechi/host/apt"
@@ -56,6 +56,9 @@ QUIET_UNITS: Final = {"haproxy": "haproxy.service"}
 LEFT_BY: Final = {"haproxy": ("/run/haproxy", "/var/lib/haproxy")}
 """Package → folders that its removal leaves."""
 
+_CONFIGURE: Final = "dpkg --configure -a"
+"""What apt asks for where a dpkg was broken off: by a power cut, or with our connection."""
+
 OnText = Callable[[str], None]
 
 
@@ -90,11 +93,11 @@ async def install_from_bundle(
     wanted = await _would_install(shell, missing)
     by_name = {part.name: part for part in bundle.files_for("worker", "package")}
     for name in wanted:
-        part = by_name.get(name)
-        if part is None:
+        if name not in by_name:
             raise PackagesUnavailable(host=shell.host.name, packages=name)
-        await put(shell, _on_shelf(bundle, part), on_bytes)
-    await _install(shell, ledger, state, missing, shelf=True, log=log)
+    await put_all(shell, [_on_shelf(bundle, by_name[name]) for name in wanted], on_bytes)
+    coming = [name.partition("_")[0] for name in wanted]
+    await _install(shell, ledger, state, missing, coming, shelf=True, log=log)
     await shell.run(["rm", "-rf", SHELF], root=True)
 
 
@@ -106,16 +109,37 @@ def _on_shelf(bundle: Bundle, part: Part) -> Item:
 async def install_from_distribution(
     shell: Shell, ledger: Ledger, state: State, names: Sequence[str], *, log: OnText
 ) -> None:
-    """By the host's own sources. `names` may pin a version: `kubelet=1.36.3-*`."""
-    missing = [name for name in names if not _there(name, state)]
+    """By the host's own sources, read before. `names` may pin a version: `kubelet=1.36.3-*`."""
+    missing = [name for name in names if not there(name, state)]
     if not missing:
         return
     log(f"installing packages from the distribution: {' '.join(missing)}")
+    coming = await _simulated(shell, missing)
+    await _install(shell, ledger, state, missing, coming, shelf=False, log=log)
+
+
+async def update(shell: Shell) -> None:
+    """Read the lists of the host's own sources. Raises PackagesNotInstalled."""
     await _apt(shell, apt("update", shelf=False), "update")
-    await _install(shell, ledger, state, missing, shelf=False, log=log)
 
 
-def _there(name: str, state: State) -> bool:
+async def lacking(shell: Shell, names: Sequence[str], state: State) -> list[str]:
+    """Those of `names` that neither are there nor stand in the host's own sources."""
+    packages = [name.partition("=")[0] for name in names]
+    ran = await shell.run(["apt-cache", "madison", *packages], root=True, check=False)
+    rows = [[cell.strip() for cell in line.split("|")] for line in ran.stdout.splitlines()]
+    offered = [(row[0], row[1]) for row in rows if len(row) > 1]
+
+    def is_offered(name: str) -> bool:
+        package, _, version = name.partition("=")
+        return any(
+            one == package and its.startswith(version.removesuffix("*")) for one, its in offered
+        )
+
+    return [name for name in names if not there(name, state) and not is_offered(name)]
+
+
+def there(name: str, state: State) -> bool:
     package, _, version = name.partition("=")
     installed = state.packages.get(package)
     return installed is not None and installed.startswith(version.removesuffix("*"))
@@ -126,13 +150,14 @@ async def _install(
     ledger: Ledger,
     state: State,
     names: Sequence[str],
+    coming: Sequence[str],
     *,
     shelf: bool,
     log: OnText,
 ) -> None:
-    simulated = await _simulated(shell, names, shelf=shelf)
-    new = [name for name in simulated if name not in state.packages]
-    upgraded = {name: state.packages[name] for name in simulated if name in state.packages}
+    """`coming`: all that apt will unpack for `names`."""
+    new = [name for name in coming if name not in state.packages]
+    upgraded = {name: state.packages[name] for name in coming if name in state.packages}
     quiet = [
         unit
         for package, unit in QUIET_UNITS.items()
@@ -144,7 +169,16 @@ async def _install(
         log(f"upgraded with them: {' '.join(sorted(upgraded))}")
     for unit in quiet:
         await shell.run(["systemctl", "mask", "--quiet", unit], root=True)
-    await _apt(shell, apt("install", *names, shelf=shelf), "install", log=log)
+    argv = apt("install", *names, shelf=shelf)
+    try:
+        await _apt(shell, argv, "install", log=log)
+    except PackagesNotInstalled as error:
+        if _CONFIGURE not in str(error.data["message"]):
+            raise
+        log("an installation was broken off here: bringing it to its end")
+        finish = ["env", *_ENVIRONMENT, "dpkg", "--force-confold", "--force-confdef", "--configure"]
+        await shell.run([*finish, "-a"], root=True, timeout_s=APT_S, check=False, on_line=log)
+        await _apt(shell, argv, "install", log=log)
 
 
 async def _would_install(shell: Shell, names: Sequence[str]) -> list[str]:
@@ -159,8 +193,8 @@ async def _would_install(shell: Shell, names: Sequence[str]) -> list[str]:
     return found
 
 
-async def _simulated(shell: Shell, names: Sequence[str], *, shelf: bool) -> list[str]:
-    ran = await _apt(shell, apt("install", "--simulate", *names, shelf=shelf), "install")
+async def _simulated(shell: Shell, names: Sequence[str]) -> list[str]:
+    ran = await _apt(shell, apt("install", "--simulate", *names, shelf=False), "install")
     return [line.split()[1] for line in ran.splitlines() if line.startswith("Inst ")]
 
 

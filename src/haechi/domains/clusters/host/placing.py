@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from haechi.domains.clusters.host import ledger as ledgers
 from haechi.domains.clusters.host.ledger import BEFORE, Ledger
@@ -51,6 +51,8 @@ class State:
     nft_tables: list[str] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
     runtime_data: bool = False
+    held: list[str] = field(default_factory=list)
+    """Paths of the runtime that has data here."""
 
     def has(self, item: Item) -> bool:
         return self.files.get(item.path) == f"{item.digest} {item.mode:o}"
@@ -79,6 +81,8 @@ async def look(shell: Shell, paths: Sequence[str]) -> State:
                 state.images[name] = value
             case "data":
                 state.runtime_data = True
+            case "held":
+                state.held.append(name)
     state.missing_folders.sort(key=len)
     return state
 
@@ -92,6 +96,13 @@ async def place(
     on_bytes: Callable[[int], None],
 ) -> list[str]:
     """Paths that were written. Noted before anything is; originals of others are kept."""
+    wanted = await announce(shell, ledger, state, items)
+    await put_all(shell, wanted, on_bytes)
+    return [item.path for item in wanted]
+
+
+async def announce(shell: Shell, ledger: Ledger, state: State, items: Sequence[Item]) -> list[Item]:
+    """Those that are to be put: noted, and originals of others kept, before anything is written."""
     wanted = [item for item in items if not state.has(item)]
     strangers = [
         item.path for item in wanted if item.path in state.files and item.path not in ledger.files
@@ -104,6 +115,10 @@ async def place(
     )
     if noted:
         await ledgers.save(shell, ledger)
+    return wanted
+
+
+async def put_all(shell: Shell, items: Sequence[Item], on_bytes: Callable[[int], None]) -> None:
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: Item) -> None:
@@ -112,11 +127,20 @@ async def place(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for item in wanted:
+            for item in items:
                 group.create_task(one(item))
     except BaseExceptionGroup as found:
         raise found.exceptions[0] from None  # the others were cancelled with it
-    return [item.path for item in wanted]
+
+
+async def side_by_side(*parts: Coroutine[Any, Any, None]) -> None:
+    """Each comes to its end, whatever the others say; then the first error is raised. An apt that
+    is broken off because a file did not arrive would leave half a package.
+    """
+    ended = await asyncio.gather(*parts, return_exceptions=True)
+    for one in ended:
+        if one is not None:
+            raise one
 
 
 async def put(shell: Shell, item: Item, on_bytes: Callable[[int], None]) -> None:

@@ -1,7 +1,8 @@
 """A host gets what a node needs, from the offline bundle: idempotent, only what differs is sent.
 
-packages → kernel settings → programs and plugins → containerd → images. Each thing is noted in the
-host's ledger before it is made. kubelet is enabled here and started by kubeadm.
+packages and kernel settings, beside them programs, plugins and image archives; then containerd;
+then images. Each thing is noted in the host's ledger before it is made. kubelet is enabled here and
+started by kubeadm.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,14 @@ from haechi.domains.clusters.host.errors import (
     short,
 )
 from haechi.domains.clusters.host.ledger import Ledger
-from haechi.domains.clusters.host.placing import Item, State, look, place, put
+from haechi.domains.clusters.host.placing import (
+    Item,
+    State,
+    announce,
+    look,
+    put_all,
+    side_by_side,
+)
 from haechi.domains.clusters.host.ports import Shell
 
 PROGRAMS: Final = "/usr/local/bin"
@@ -77,19 +85,33 @@ async def prepare(
 
     if not ledger.files:
         ledger.note(nft_tables=state.nft_tables)
-    await packages.install_from_bundle(
-        shell, ledger, state, bundle, log=log, on_bytes=lambda _: None
-    )
-    await settle_kernel(shell, ledger, log)
     ledger.note(drop_in=_text_of(items, runtime.CONTAINERD_DROP_IN))
-    written = await place(shell, ledger, state, items, on_bytes=bar.moved)
+    coming = await announce(shell, ledger, state, items)
+    # Only a containerd that runs can say what it has.
+    told = bool(state.images) or not state.runtime_data
+
+    async def install() -> None:
+        """The only one of them that writes to the ledger."""
+        await packages.install_from_bundle(
+            shell, ledger, state, bundle, log=log, on_bytes=lambda _: None
+        )
+        await settle_kernel(shell, ledger, log)
+
+    async def send() -> None:
+        await put_all(shell, coming, bar.moved)
+        if told:
+            await put_all(shell, [_archive(bundle, part) for part in archives], bar.moved)
+
+    await side_by_side(install(), send())
+    written = [item.path for item in coming]
     log(f"{len(written)} files written, {len(items) - len(written)} were there")
     await start(shell, ledger, state, written, log)
-    if archives and not state.images:
-        # Only a containerd that runs can say what it has.
+    if archives and not told:
         archives = _archives_missing(wanted, await look(shell, []))
-    for part in archives:
-        await _import(shell, bundle, part, bar, log)
+        await put_all(shell, [_archive(bundle, part) for part in archives], bar.moved)
+    if archives:
+        await side_by_side(*(_import(shell, part, log) for part in archives))
+        await shell.run(["rm", "-rf", ARCHIVES], root=True)
     if ledger.note(bundle=bundle.digest):
         await ledgers.save(shell, ledger)
     log(f"prepared as {role} from {bundle.name}")
@@ -126,6 +148,10 @@ def _text_of(items: Sequence[Item], path: str) -> str:
 
 def _item(bundle: Bundle, part: Part, path: str, mode: int) -> Item:
     return Item(path, mode, b"", bundle.path_of(part), part.sha256, part.size_bytes)
+
+
+def _archive(bundle: Bundle, part: Part) -> Item:
+    return _item(bundle, part, f"{ARCHIVES}/{part.name}", 0o600)
 
 
 def _archives_missing(wanted: Preparation, state: State) -> list[Part]:
@@ -180,6 +206,8 @@ async def start(
     values: dict[str, Any] = {"units": [f"{name}.service" for name in new]} if first else {}
     if not state.runtime_data and not ledger.runtime:
         values["runtime"] = True
+    if first and not ledger.held:
+        values["held"] = state.held
     if ledger.note(**values, services=strangers):
         await ledgers.save(shell, ledger)
     theirs = any(path.startswith(("/etc/containerd", "/etc/systemd")) for path in written)
@@ -197,13 +225,7 @@ async def start(
         )
         if ran.status:
             await _refuse(shell, ran.last_line)
-        if "docker" in strangers:
-            await shell.run(
-                ["systemctl", "restart", "docker.service"],
-                root=True,
-                timeout_s=START_S,
-                check=False,
-            )
+        # Docker finds it again by itself, and its containers have run on.
     ran = await shell.run([*client, "version"], root=True, timeout_s=START_S, check=False)
     if ran.status:
         await _refuse(shell, ran.last_line)
@@ -221,18 +243,11 @@ async def _refuse(shell: Shell, message: str) -> None:
     raise RuntimeNotStarting(host=shell.host.name, message=short(words))
 
 
-async def _import(shell: Shell, bundle: Bundle, part: Part, bar: _Progress, log: OnText) -> None:
-    """The archive stands on the disk only as long as it is read."""
-    path = f"{ARCHIVES}/{part.name}"
+async def _import(shell: Shell, part: Part, log: OnText) -> None:
     log(f"images: {part.name}")
-    await put(shell, _item(bundle, part, path, 0o600), bar.moved)
+    argv = [*CTR, "images", "import", "--local", "--digests=false", f"{ARCHIVES}/{part.name}"]
     try:
-        await shell.run(
-            [*CTR, "images", "import", "--local", "--digests=false", path],
-            root=True,
-            timeout_s=IMPORT_S,
-        )
+        await shell.run(argv, root=True, timeout_s=IMPORT_S)
     except CommandFailed as error:
         message = str(error.data["message"])
         raise ImagesNotImported(host=shell.host.name, message=short(message)) from error
-    await shell.run(["rm", "-rf", ARCHIVES], root=True)

@@ -154,7 +154,7 @@ def _supply(
         needed_bytes={
             prepare.PROGRAMS: sum(sizes("program")),
             "/opt/cni": sum(sizes("plugin")),
-            "/var/lib/haechi": sum(sizes("package")) + max(sizes("images"), default=0),
+            "/var/lib/haechi": sum(sizes("package")) + sum(sizes("images")),
             "/var/lib/containerd": _UNPACKED * sum(sizes("images")),
         },
     )

@@ -6,9 +6,17 @@ quietly() { "$@" >/dev/null 2>&1 || true; }
 plan=$(cat)
 told() { printf '%s\n' "$plan" | awk -F '\t' -v word="$1" '$1 == word {print $2}'; }
 ours=$(told runtime)   # is the containerd here ours, with all its data?
+containers=/var/lib/haechi/host/containers   # Docker's that ran when this was first begun
 
 # --- what runs
 quietly systemctl stop kubelet.service
+# Docker goes back to its own containerd, which cannot take over what ours has started: its
+# containers are stopped as long as ours is there to do it, and started again at the end.
+told service | grep -qx docker.service && docker ps -q --no-trunc >"$containers.new" 2>/dev/null && {
+  cat "$containers.new" >>"$containers"
+  [ -s "$containers.new" ] && quietly docker stop $(cat "$containers.new")
+  quietly systemctl stop docker.socket docker.service
+}
 if have ctr && [ -S /run/containerd/containerd.sock ]; then
   k8s() { ctr --timeout 20s -n k8s.io "$@" 2>/dev/null; }
   for task in $(k8s tasks ls -q); do quietly k8s tasks kill -a -s KILL "$task"; done
@@ -23,6 +31,12 @@ fi
 for procs in $(find /sys/fs/cgroup -maxdepth 6 -path '*kubepods*' -name cgroup.procs 2>/dev/null); do
   while read -r pid; do quietly kill -KILL "$pid"; done <"$procs"
 done
+if [ "$ours" != yes ] && [ -n "$(told held)" ]; then   # who else keeps images or layers in it?
+  kept=$(for one in $(ctr --timeout 20s namespaces ls -q | grep -vx k8s.io); do
+    ctr --timeout 20s -n "$one" content ls -q; ctr --timeout 20s -n "$one" snapshots ls
+  done 2>/dev/null | grep -v '^KEY')
+  quietly systemctl stop containerd.service
+fi
 [ "$ours" = yes ] && quietly systemctl stop containerd.service
 for pid in $(pgrep -x containerd-shim 2>/dev/null); do
   tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q -- '-namespace k8s.io' && quietly kill -KILL "$pid"
@@ -30,12 +44,26 @@ done
 
 # --- mounts, innermost first
 mounts() {
-  awk '$2 ~ /^\/(var\/lib\/kubelet|run\/containerd|run\/netns\/cni-|run\/flannel)/ &&
-    $2 != "/var/lib/kubelet" {print $2}
-    ours == "yes" && $2 ~ /^\/var\/lib\/containerd\// {print $2}' ours="$ours" /proc/self/mounts | sort -r
+  awk '$2 ~ /^\/(var\/lib\/kubelet|run\/netns\/cni-|run\/flannel)/ && $2 != "/var/lib/kubelet" ||
+    $2 ~ /^\/run\/containerd\/.*(\/k8s\.io\/|grpc\.v1\.cri\/)/ ||
+    ours == "yes" && $2 ~ /^\/(run\/containerd|var\/lib\/containerd\/)/ {print $2}' \
+    ours="$ours" /proc/self/mounts | sort -r
 }
 mounts | while read -r at; do quietly umount "$at" || quietly umount -l "$at"; done
 mounts | while read -r at; do quietly umount -l "$at"; done
+
+# --- what ours has made beside the data of a containerd that was there
+[ "$ours" = yes ] || [ -z "$(told held)" ] ||
+  for path in /opt/containerd /run/containerd/* /run/containerd/*/* /var/lib/containerd/* \
+    /var/lib/containerd/*/*; do
+    [ -e "$path" ] && ! told held | grep -qxF -- "$path" || continue
+    case "$path" in
+    */k8s.io) ;;
+    */s/* | *.task/* | */runc/*) continue ;;   # of others' containers
+    *.content.* | *.snapshotter.*) [ -z "$kept" ] || continue ;;
+    esac
+    quietly rm -rf --one-file-system -- "$path"
+  done
 
 # --- the pods' network
 for namespace in /run/netns/cni-*; do [ -e "$namespace" ] && quietly ip netns delete "${namespace##*/}"; done
@@ -82,7 +110,7 @@ for folder in /etc/kubernetes /var/lib/kubelet /var/lib/etcd /var/lib/cni /run/f
   /var/log/pods /var/log/containers /usr/libexec/kubernetes; do empty "$folder"; done
 rm -f /etc/cni/net.d/*flannel* /etc/cni/net.d/.kubernetes-cni-keep
 rm -f /run/xtables.lock.haechi
-if [ "$ours" = yes ]; then empty /var/lib/containerd; empty /run/containerd; empty /opt/containerd; fi
+if [ "$ours" = yes ]; then empty /var/lib/containerd; empty /run/containerd; empty /run/nri; empty /opt/containerd; fi
 rmdir /etc/cni/net.d /etc/cni 2>/dev/null
 
 # --- what the ledger says
@@ -99,4 +127,5 @@ told sysctl | while read -r setting; do quietly sysctl -q -w "$setting"; done
 quietly systemctl daemon-reload
 quietly systemctl reset-failed kubelet.service containerd.service
 told service | while read -r unit; do quietly systemctl restart "$unit"; done
+[ -s "$containers" ] && quietly docker start $(sort -u "$containers")
 exit 0

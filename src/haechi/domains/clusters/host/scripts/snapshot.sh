@@ -7,15 +7,19 @@ have dpkg-query && dpkg-query -W -f 'package\t${binary:Package}\t${db:Status-Abb
 
 # Everything under /etc but what is rewritten by itself; the size is no part of it, the digest is.
 # Names only where contents are secret or large.
-{ find /etc /root/.kube /home/*/.kube -xdev \
+{ find /etc -xdev \
   \( -path /etc/ld.so.cache -o -path /etc/mtab -o -path /etc/resolv.conf -o -path '/etc/.*' \
   -o -path '/etc/passwd-' -o -path '/etc/group-' -o -path '/etc/shadow-' -o -path '/etc/gshadow-' \
   -o -path '/etc/subuid-' -o -path '/etc/subgid-' -o -path '*/__pycache__' \) -prune \
   -o \( -type f -o -type l -o -type d \) -printf '%y\t%m\t%U:%G\t%p\t%l\n' 2>/dev/null
+  # A kubectl's cache tells nothing of a cluster.
+  find /root/.kube /home/*/.kube -xdev -mindepth 1 -name cache -prune \
+    -o -printf '%y\t%m\t%U:%G\t%p\t%l\n' 2>/dev/null
   find /usr/local /opt -xdev -mindepth 1 -maxdepth 2 -printf '%y\t%m\t%U:%G\t%p\t%l\n' 2>/dev/null
 } | awk -F '\t' '{print "file\t" $4 "\t" $1 " " $2 " " $3 ($5 == "" ? "" : " -> " $5)}'
 find /etc /usr/local/etc /root/.kube /home/*/.kube -xdev -type f \
   ! -path /etc/ld.so.cache ! -path /etc/resolv.conf ! -path '/etc/*-' ! -path '/etc/.*' \
+  ! -path '*/.kube/cache/*' \
   -exec sha256sum {} + 2>/dev/null |
   awk '{digest = $1; sub(/^\\?[0-9a-f]+ [ *]/, ""); print "content\t" $0 "\t" digest}'
 find /usr/local/bin /usr/local/sbin /opt/cni -xdev -type f -printf 'content\t%p\t%s bytes\n' 2>/dev/null
@@ -26,12 +30,16 @@ for folder in /var/lib/kubelet /var/lib/etcd /var/lib/cni /var/lib/containerd /v
   /var/log/containers /run/netns /usr/libexec/kubernetes; do
   [ -e "$folder" ] || continue
   mountpoint -q "$folder" 2>/dev/null || say file "$folder" there
-  find "$folder" -mindepth 1 -maxdepth 2 ! -name 'ttrpc*' 2>/dev/null |
+  find "$folder" -mindepth 1 -maxdepth 2 ! -name 'ttrpc*' ! -path '/run/containerd/s/*' 2>/dev/null |
     head -n 2000 | while read -r path; do say file "$path" there; done
 done
 for path in /var/lib/*; do [ -e "$path" ] && say file "$path" there; done
 
-for path in /sys/class/net/*; do say interface "${path##*/}" there; done
+for path in /sys/class/net/*; do
+  # Those of Docker's containers come and go with them.
+  case "${path##*/} $(basename "$(readlink "$path/master")")" in veth*" docker0" | veth*" br-"*) ;;
+  *) say interface "${path##*/}" there ;; esac
+done
 have ip && {
   ip -o -4 addr show | awk '{print "address\t" $2 " " $4 "\tthere"}'
   ip -4 route show | sed 's/ *$//; s/ linkdown//; s/ expires [^ ]*//' |
@@ -73,5 +81,5 @@ have systemctl && {
   systemctl list-units --no-legend --no-pager --plain --state=failed 2>/dev/null |
     awk '{print "failed\t" $1 "\tfailed"}'
 }
-awk '$2 !~ /^\/(proc|sys|dev|run\/user|run\/credentials)/ {print "mount\t" $2 "\t" $3}' /proc/self/mounts
+awk '$2 !~ /^\/(proc|sys|dev|run\/user|run\/credentials|run\/docker|var\/lib\/docker\/)/ {print "mount\t" $2 "\t" $3}' /proc/self/mounts
 tail -n +2 /proc/swaps 2>/dev/null | while read -r name _; do say swap "$name" on; done

@@ -18,7 +18,13 @@ for unit in containerd docker kubelet; do
 done
 command -v nft >/dev/null && nft list tables 2>/dev/null |
   while read -r _ table; do printf 'nft\t%s\t-\n' "$table"; done
-[ -e /var/lib/containerd/io.containerd.metadata.v1.bolt ] && printf 'data\tcontainerd\tthere\n'
+[ -e /var/lib/containerd/io.containerd.metadata.v1.bolt ] && {
+  printf 'data\tcontainerd\tthere\n'
+  for path in /opt/containerd /run/containerd/* /run/containerd/*/* /var/lib/containerd/* \
+    /var/lib/containerd/*/*; do
+    [ -e "$path" ] && printf 'held\t%s\t-\n' "$path"
+  done
+}
 [ -S /run/containerd/containerd.sock ] && [ -x /usr/local/bin/ctr ] &&
   /usr/local/bin/ctr --timeout 20s -n k8s.io images ls 2>/dev/null |
   awk 'NR > 1 {print "image\t" $1 "\t" $3}'
