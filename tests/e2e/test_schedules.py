@@ -1,10 +1,15 @@
 """Schedules, maintenance hours and playbooks, as an operator makes them."""
 
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import expect
 
 from haechi.testing import packages
+
+WORK_MS = 240_000
+"""A deployment that is given up, on a busy machine."""
 
 
 def make(page, path: str, **fields) -> str:
@@ -47,40 +52,47 @@ def open_form(page, name: str, word: str):
 def test_a_schedule_is_made_paused_edited_run_and_deleted(signed_in, ground):
     page = signed_in
     ground("one")
+    far = datetime.now(ZoneInfo("Asia/Seoul")) + timedelta(hours=12)  # not due while this runs
+    at = far.strftime("%H:%M")
     form = open_form(page, "야간 배포", "one")
     add = form.get_by_role("button", name="추가", exact=True)
     expect(add).to_be_disabled()
     form.get_by_label("버전", exact=True).select_option(index=1)
     form.get_by_label("주기").select_option(label="평일마다")
-    form.get_by_label("시각", exact=True).fill("03:30")
-    expect(form.get_by_text("평일(월-금) 03:30")).to_be_visible()
-    expect(form.get_by_text("30 3 * * mon-fri")).to_be_visible()
+    form.get_by_label("시각", exact=True).fill(at)
+    expect(form.get_by_text(f"평일(월-금) {at}")).to_be_visible()
+    expect(form.get_by_text(f"{far.minute} {far.hour} * * mon-fri")).to_be_visible()
     add.click()
     row = page.get_by_role("row").filter(has_text="야간 배포")
     expect(row).to_contain_text("one-sleeper:1.0")
     expect(row).to_contain_text("one 그룹")
-    expect(row).to_contain_text("평일(월-금) 03:30")
-    expect(row).to_contain_text("03:30:00")
+    expect(row).to_contain_text(f"평일(월-금) {at}")
+    expect(row).to_contain_text(f"{at}:00")
     expect(row).to_contain_text("실행한 적 없음")
 
     row.get_by_role("button", name="멈추기").click()
     expect(row).to_contain_text("멈춤")
     row.get_by_role("button", name="다시 시작").click()
-    expect(row).to_contain_text("03:30:00")
+    expect(row).to_contain_text(f"{at}:00")
 
     row.get_by_role("button", name="편집").click()
     expect(form.get_by_label("패키지", exact=True)).to_have_value(
         page.locator("option", has_text="one-sleeper").first.get_attribute("value") or ""
     )
     form.get_by_label("주기").select_option(label="cron 식")
-    form.get_by_label("cron 식", exact=True).fill("*/10 * * * *")
+    form.get_by_label("cron 식", exact=True).fill("0 4 29 2 *")
     form.get_by_role("button", name="저장").click()
-    expect(row).to_contain_text("*/10 * * * *")
+    expect(row).to_contain_text("0 4 29 2 *")
 
     row.get_by_role("link", name="야간 배포").click()
     page.get_by_role("button", name="지금 실행").click()
     run = page.get_by_role("list", name="실행 기록").get_by_role("listitem").first
-    expect(run).to_contain_text("실패", timeout=120_000)
+    run.get_by_role("button", name="작업 보기").click()
+    work = page.get_by_role("complementary", name="작업")
+    work.get_by_role("button", name="작업 취소").click()
+    expect(work.get_by_text("취소됨").first).to_be_visible(timeout=WORK_MS)
+    work.get_by_role("button", name="닫기").click()
+    expect(run).to_contain_text("실패", timeout=WORK_MS)
     expect(run).to_contain_text("→")
 
     page.get_by_role("button", name="삭제").click()
@@ -151,4 +163,4 @@ def test_installing_an_agent_without_a_way_to_the_host_says_what_to_do(signed_in
     page.get_by_role("button", name="에이전트 설치").click()
     page.get_by_role("dialog").get_by_role("button", name="에이전트 설치").click()
     alert = page.get_by_role("alert").first
-    expect(alert).to_contain_text("→", timeout=120_000)
+    expect(alert).to_contain_text("→", timeout=WORK_MS)
