@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from haechi.domains.clusters.ports import HostFinding
+from haechi.testing.server import running_server
 from haechi.testing.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -140,3 +141,11 @@ async def test_the_holder_is_named_where_two_want_the_same_hosts(rest):
     assert (deleting.status_code, deleting.json()["code"]) == (409, "core.busy")
     rest.site.work.hold["prepare", rest.ids["master"]].set()
     assert (await ended(rest, first))["state"] == "succeeded"
+
+
+async def test_a_host_that_is_away_keeps_nothing_from_being_ended(tmp_path):
+    """The first hook that finds it away is the last that is asked: what needs no host comes first."""
+    async with running_server(tmp_path) as server:
+        names = [hook.name for hook in server.haechi.clusters.context.hooks]
+    assert names[0] == "deployments"
+    assert set(names) == {"deployments", "registry_trust", "agent"}
