@@ -1,6 +1,7 @@
 """Forming: what ends well, what fails at each stage, and what is left then."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -157,6 +158,19 @@ async def test_adding_hosts_of_which_none_joins_fails_and_leaves_the_cluster_alo
     assert added.error["code"] == "clusters.host_step_failed"
     assert await world.state(cluster_id) == "ready"
     assert (await world.states(cluster_id))["dev-b"] == "failed"
+
+
+async def test_a_host_that_is_a_node_already_is_told_by_its_machine(world):
+    """One device registered twice, or a disk that was cloned."""
+    cluster_id = await world.formed(workers=("dev-a",))
+    nodes = world.site.kubes.of(cluster_id).nodes_by_name
+    nodes["alpha"] = replace(nodes["alpha"], machine_id="dev-b")
+    added = await world.ended(await world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM))
+    assert added.error["code"] == "clusters.hosts_not_fit"
+    (problem,) = added.error["data"]["problems"]
+    assert problem["code"] == "clusters.same_machine_id"
+    assert problem["data"]["others"] == "alpha"
+    assert ("prepare", "dev-b") not in world.site.work.acts
 
 
 async def test_a_failed_step_tells_the_hosts_own_last_error(world):

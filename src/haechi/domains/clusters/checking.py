@@ -1,7 +1,7 @@
 """Preflight: every host at once, every finding at once; nothing is changed on any of them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +9,7 @@ from haechi.core.access import SYSTEM
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.errors import HostsNotFit
 from haechi.domains.clusters.host.errors import HostKeyUnknown
+from haechi.domains.clusters.host.findings import SameMachineId
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.model import FormOptions, Member, MemberRole
 from haechi.domains.clusters.ports import HostFinding, HostReport
@@ -56,10 +57,10 @@ class Checking:
         options: FormOptions,
         *,
         log: Callable[[str], OnText],
-        others: Sequence[HostReport] = (),
+        machines: Mapping[str, str] | None = None,
     ) -> Checked:
-        """`log` is asked for each host's device id. `others`: members that are there already, for
-        what must be unique.
+        """`log` is asked for each host's device id. `machines`: machine id → name of nodes that are
+        there already.
         """
         c = self._c
         reports: dict[str, HostReport] = {}
@@ -82,10 +83,7 @@ class Checking:
             for host in hosts:
                 group.create_task(one(host))
         found = [reports[one.device_id] for one in hosts if one.device_id in reports]
-        names = {one.device_id for one in hosts}
-        findings = [
-            one for one in c.work.findings([*found, *others], options) if one.device_id in names
-        ]
+        findings = [*c.work.findings(found, options), *_known(found, machines or {})]
         order = {one.device_id: place for place, one in enumerate(hosts)}
         findings = sorted(
             [*failures, *findings], key=lambda f: (order[f.device_id], f.level, f.name)
@@ -94,6 +92,16 @@ class Checking:
             one for one in findings if one.level == "warning" and one.name in options.accept
         ]
         return Checked(found, findings, accepted)
+
+    async def machines_of(self, cluster_id: str, but: Collection[str]) -> dict[str, str]:
+        """Machine id → name of the cluster's nodes that are none of these devices, as its API
+        knows them.
+        """
+        async with self._c.kube(cluster_id) as kube:
+            nodes = await kube.nodes()
+        return {
+            one.machine_id: one.name for one in nodes if one.machine_id and one.device_id not in but
+        }
 
     async def _trust(self, device_id: str) -> None:
         """First contact, on the caller's word. A key that is pinned and differs stays an error."""
@@ -115,6 +123,22 @@ class Checking:
             await c.devices.report_machine(
                 report.device_id, machine_id=report.machine_id, platform=report.platform
             )
+
+
+def _known(reports: Sequence[HostReport], machines: Mapping[str, str]) -> list[HostFinding]:
+    """Hosts that are nodes already under another name, or clones of one."""
+    return [
+        HostFinding(
+            device_id=one.device_id,
+            host=one.host,
+            name=SameMachineId.code.rpartition(".")[2],
+            level=SameMachineId.level,
+            code=SameMachineId.code,
+            data={"host": one.host, "others": machines[one.machine_id]},
+        )
+        for one in reports
+        if one.machine_id in machines
+    ]
 
 
 def _unreachable(host: HostToCheck, error: AppError) -> HostFinding:

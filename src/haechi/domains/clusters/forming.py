@@ -53,6 +53,7 @@ class Forming:
         cluster, members = await self._whom(run)
         names = {one.device_id: one for one in members}
         board = Board(run)
+        there = cluster.state == ClusterState.READY and not run.ctx.get("backup_id")
         for member in members:
             board.forgive(member)
             await board.stage(member, "checking", 0.02)
@@ -60,6 +61,7 @@ class Forming:
             [HostToCheck(one.device_id, one.node_name, one.role) for one in members],
             cluster.options,
             log=lambda device_id: board.log(names[device_id]),
+            machines=await self._checking.machines_of(cluster.id, names) if there else None,
         )
         for finding in checked.findings:
             run.log(f"[{finding.host}] {finding.level}: {finding.name}")
