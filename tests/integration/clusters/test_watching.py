@@ -103,6 +103,17 @@ async def test_a_host_that_is_gone_is_silent_within_three_seconds_and_dead_after
     assert watcher.node(cluster_id, "dev-a") == ("ok", "connected")
 
 
+async def test_a_node_that_died_while_the_server_was_away_is_dead(world, cluster_id):
+    watcher = Watcher(world)
+    world.probe.vanish(watcher.address("dev-a"))
+    await watcher.watching.start()
+    try:
+        await watcher.until(lambda: watcher.node(cluster_id, "dev-a") == ("dead", "unreachable"))
+        assert watcher.node(cluster_id, "dev-b") == ("ok", "connected")
+    finally:
+        await watcher.watching.close()
+
+
 async def test_neighbours_that_do_not_reach_it_either_end_the_wait(watcher, cluster_id):
     watcher.world.probe.vanish(watcher.address("dev-a"))
     watcher.neighbours.words["dev-a"] = False

@@ -55,6 +55,23 @@ def test_one_that_was_never_heard_is_new():
 
 
 @pytest.mark.parametrize(
+    ("watched_s", "presence", "reason"),
+    [(6.0, "new", "never_called"), (8.1, "dead", "unreachable")],
+)
+def test_one_that_says_nothing_from_the_start_is_dead_in_time(watched_s, presence, reason):
+    """It went while the server was away, or before it was ever asked."""
+    gone = Channel(None, "unreachable")
+    seen = sight(
+        agent_word_s=None,
+        agent_connected=False,
+        ssh=gone,
+        kubelet=gone,
+        watched_since_s=NOW - watched_s,
+    )
+    assert judged(seen) == (presence, reason)
+
+
+@pytest.mark.parametrize(
     ("since_s", "neighbours", "presence"),
     [
         (2.0, None, "ok"),

@@ -60,6 +60,8 @@ class Sight:
     not_ready_since_s: float | None
     api_answers: bool
     neighbours_reach: bool | None
+    watched_since_s: float | None = None
+    """Since when a word of it would have been heard here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,11 @@ def judge_node(sight: Sight, limits: Limits) -> Judgement:
     if presence == "silent":
         presence, _ = judge(host_word_s, sight.now_s, limits, sight.neighbours_reach)
     if presence == "new":
-        return Judgement("new", "never_called")
+        # A member that says nothing from the start (it died while the server was away) is dead too.
+        waited, _ = judge(sight.watched_since_s, sight.now_s, limits, None)
+        if waited != "dead":
+            return Judgement("new", "never_called")
+        presence = waited
     if presence in {"silent", "dead"}:
         return Judgement(presence, why_away(sight))
     return _judge_lived_in(sight, limits)

@@ -60,6 +60,8 @@ class Watched:
     judgement: Judgement = NEW
     since: datetime | None = None
     away_since_s: float | None = None
+    began_s: float | None = None
+    """Since when it is watched."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -146,7 +146,7 @@ class Watching:
     def _take_up(self, key: tuple[str, str], member: Member) -> None:
         known = self._watched.get(key)
         if known is None:
-            self._watched[key] = Watched(member)
+            self._watched[key] = Watched(member, began_s=self._c.clock.monotonic())
             self._loops[key] = self._tasks.spawn(f"node:{member.device_id}", self._ask(key))
             return
         if known.member.address != member.address:
@@ -266,6 +266,8 @@ class Watching:
         if late_s < _LATE_S:
             return
         for watched in self._watched.values():
+            if watched.began_s is not None:
+                watched.began_s += late_s
             for channel in (watched.ssh, watched.kubelet):
                 if channel.last_word_s is not None:
                     channel.last_word_s += late_s
@@ -338,6 +340,7 @@ class Watching:
             not_ready_since_s=watched.not_ready_since_s,
             api_answers=self.api(watched.member.cluster_id).state != "away",
             neighbours_reach=self._neighbours.word(device_id),
+            watched_since_s=watched.began_s,
         )
 
     def _tell(self, watched: Watched, data: dict[str, Any]) -> None:
