@@ -10,7 +10,7 @@ from haechi.core.access import SYSTEM
 from haechi.core.operations import State
 from haechi.core.operations import store as operations_store
 from haechi.domains.clusters.backups.model import BackupNotFound, NoBackup
-from haechi.domains.clusters.errors import KubeRefused
+from haechi.domains.clusters.errors import ClusterNotFound, KubeRefused
 from haechi.domains.clusters.etcd import DATA_DIR
 from haechi.domains.clusters.model import MemberState
 from haechi.errors import Busy
@@ -104,6 +104,12 @@ async def test_deleting_one_removes_its_file(world, lab, cluster_id):
     assert sealed(world) == []
     with pytest.raises(BackupNotFound):
         await world.upkeep.backup(cluster_id, backup_id)
+
+
+async def test_a_cluster_that_never_was_has_none(world, lab, cluster_id):
+    assert (await world.upkeep.backups(cluster_id)).items == []
+    with pytest.raises(ClusterNotFound):
+        await world.upkeep.backups("clu-nothing")
 
 
 async def test_one_of_another_cluster_is_not_found(world, lab, cluster_id):

@@ -171,8 +171,12 @@ class Upkeep:
     async def backups(
         self, cluster_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Page[Backup]:
+        """They outlive their cluster. Raises ClusterNotFound where there is neither."""
         async with self._db.read() as tx:
-            return await store.find(tx, cluster_id, limit=limit, cursor=cursor)
+            found = await store.find(tx, cluster_id, limit=limit, cursor=cursor)
+        if not found.items and cursor is None:
+            await self._c.cluster(cluster_id)
+        return found
 
     async def backup(self, cluster_id: str, backup_id: str) -> Backup:
         async with self._db.read() as tx:
