@@ -1,38 +1,15 @@
 """The agent on a real node of real Kubernetes: brought by SSH, serving pods, updated and removed."""
 
-import asyncio
 import json
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from haechi.core.clock import SystemClock
-from haechi.core.ids import new_id
-from haechi.domains.deployments import store as deployments
-from haechi.domains.deployments.model import Deployment, DeploymentState, Wishes
-from haechi.protocol.desired import NODE_AGENT_URL
+from haechi.protocol.desired import NODE_AGENT_ADDRESS, NODE_AGENT_URL
 from haechi.protocol.samples import Sample
-from haechi.testing.server import RunningServer, running_server
-from lab import Host, Site, byhand, faults, profile
+from lab import Host, byhand, faults
 
-ROOT = Path(__file__).parents[2]
-LIMIT_S = 240.0
-FORM_S = 900.0
-ACCEPT = ["host_key_unknown", "module_missing", "disk_nearly_full", "memory_scarce"]
-"""What lab hosts may be told of: they share the machine's kernel, disk and memory."""
-PROFILE = {
-    "kubelet": profile.KUBELET,
-    "kube_proxy": profile.KUBE_PROXY,
-    "containerd": profile.CONTAINERD,
-    "ignore_preflight": profile.IGNORE_PREFLIGHT,
-}
+from .agents import Fleet, agent_image, built, fleet  # noqa: F401 - fixtures
+
 OLD = "198.18.77.1"
 """Of the benchmark range (RFC 2544): nobody is there."""
 AI = f"""
@@ -56,179 +33,6 @@ while True:
         "ainame": "WeatherAI", "class": 3, "class_prob": 0.7}}), flush=True)
     time.sleep(0.5)
 """
-
-
-def built(tag: str, dockerfile: str) -> str:
-    subprocess.run(
-        ["docker", "build", "--pull=false", "--network=none", "-t", tag, "-"],
-        input=dockerfile.encode(),
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
-    return tag
-
-
-@pytest.fixture(scope="session")
-def agent_image() -> str:
-    tag = "haechi-test/lab-agent:1"
-    subprocess.run(
-        [sys.executable, ROOT / "packaging/agent/build.py", "--tag", tag],
-        check=True,
-        capture_output=True,
-        timeout=600,
-    )
-    return tag
-
-
-@dataclass
-class Fleet:
-    server: RunningServer
-    chosen: dict[str, str]
-    """`image`: which one agents are made of."""
-
-    async def device(self, host: Host, **more: Any) -> str:
-        body = {
-            "name": host.name,
-            "host_name": host.name,
-            "address": host.address,
-            "ssh_user": host.keeper.user,
-            "ssh_password": host.keeper.password,
-            **more,
-        }
-        answer = await self.server.client.post("/devices", json=body)
-        assert answer.status_code == 201, answer.text
-        device_id: str = answer.json()["id"]
-        trusted = await self.server.client.post(f"/devices/{device_id}/host-key", json={})
-        assert trusted.json()["fingerprint"].startswith("SHA256:")
-        return device_id
-
-    async def form(self, device_id: str) -> None:
-        """A cluster of this one host; its agent comes by itself."""
-        body = {
-            "name": "yard",
-            "control_plane_ids": [device_id],
-            "worker_ids": [],
-            "options": {"accept": ACCEPT, "profile": PROFILE},
-        }
-        answer = await self.server.client.post("/clusters", json=body)
-        ended = await self.ended(answer)
-        assert ended.state == "succeeded", ended.error
-
-    async def begun(self, kind: str, device_id: str) -> Any:
-        """The operation of that kind on the device, ended."""
-        operations = self.server.haechi.operations
-
-        async def there() -> Any:
-            params = {"subject": device_id}
-            found = await self.server.client.get("/operations", params=params)
-            return [row for row in found.json()["items"] if row["kind"] == kind]
-
-        (row, *_) = await self.until(f"{kind} of {device_id}", there)
-        ended = await asyncio.wait_for(operations.wait(row["id"]), LIMIT_S)
-        print(operations.log_path(row["id"]).read_text())
-        return ended
-
-    async def does(self, what: str, path: str) -> Any:
-        """Start an operation and see its end."""
-        return await self.ended(await self.server.client.request(what, path))
-
-    async def ended(self, answer: Any) -> Any:
-        assert answer.status_code == 202, answer.text
-        operation_id = answer.json()["operation_id"]
-        haechi = self.server.haechi
-        ended = await asyncio.wait_for(haechi.operations.wait(operation_id), FORM_S)
-        print(haechi.operations.log_path(operation_id).read_text())
-        return ended
-
-    async def agent(self, device_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = (await self.server.client.get(f"/devices/{device_id}/agent")).json()
-        return found
-
-    async def until(self, what: str, true: Callable[[], Any]) -> Any:
-        try:
-            async with asyncio.timeout(LIMIT_S):
-                while not (found := await true()):
-                    await asyncio.sleep(0.1)
-                return found
-        except TimeoutError:
-            raise AssertionError(f"not within {LIMIT_S:.0f} s: {what}") from None
-
-    async def deployment(self, device_id: str) -> tuple[str, str]:
-        """One that a cluster's engine runs, as the book has it; its token."""
-        haechi, now = self.server.haechi, SystemClock().now()
-        deployment_id = new_id("deployment")
-        one = Deployment(
-            id=deployment_id,
-            package_id=new_id("package"),
-            package_name="weather",
-            version_id=new_id("version"),
-            version="1",
-            device_id=device_id,
-            engine="kubernetes",
-            image="an-image@sha256:00",
-            image_digest="sha256:00",
-            name="weather-1",
-            strategy="overlap",
-            camera="none",
-            camera_id=None,
-            wishes=Wishes(),
-            needs={},
-            generation=1,
-            replaces=[],
-            desired="running",
-            state=DeploymentState.STARTING,
-            outcome="",
-            message="",
-            operation_id=None,
-            token_digest="",
-            created_by="test",
-            created_at=now,
-            started_at=None,
-            ended_at=None,
-        )
-        async with haechi.db.write() as tx:
-            await deployments.add_deployment(tx, one)
-            token, digest = await haechi.auth.machines.issue_deployment_token(
-                tx, deployment_id=deployment_id, device_id=device_id, facts={}
-            )
-            row = await deployments.deployment_row(tx, deployment_id)
-            row.token_digest = digest
-        haechi.agents.changed(device_id)
-        return deployment_id, token.reveal()
-
-
-@pytest.fixture
-async def fleet(
-    tmp_path: Path, agent_image: str, bundle: Any
-) -> AsyncIterator[Callable[[Site], Any]]:
-    opened: list[Any] = []
-
-    async def begin(site: Site) -> Fleet:
-        """The site's gateway is there while a host is: one that no test switches off."""
-        await site.host("anchor")
-        with socket.socket() as probe:
-            probe.bind((site.gateway, 0))
-            port = probe.getsockname()[1]
-        flags = {
-            "server.listen": f"{site.gateway}:0",
-            "server.tls": "off",
-            "agents.listen": f"{site.gateway}:{port}",
-            "registry.listen": f"{site.gateway}:0",
-            "agents.image": agent_image,
-            "bundle.folder": bundle.folder.parent,
-        }
-        context = running_server(tmp_path / "data", flags)
-        server = await context.__aenter__()
-        opened.append(context)
-        server.client.timeout = LIMIT_S
-        chosen = {"image": agent_image}
-        server.haechi.host_agents._steps._images._image = lambda: chosen["image"]
-        return Fleet(server, chosen)
-
-    yield begin
-    for context in opened:
-        await context.__aexit__(None, None, None)
 
 
 def pod_of(node: Host, image: str, token: str) -> bytes:
@@ -259,7 +63,7 @@ def newest(made: Fleet, device_id: str) -> Sample | None:
     return None if found is None else found[1]
 
 
-async def test_an_agent_on_a_node_serves_its_pods(site, prepared_hosts, fleet, agent_image):
+async def test_an_agent_on_a_node_serves_its_pods(site, prepared_hosts, fleet, agent_image):  # noqa: F811
     (node,) = await prepared_hosts(1)
     made: Fleet = await fleet(site)
     haechi = made.server.haechi
@@ -311,8 +115,16 @@ async def test_an_agent_on_a_node_serves_its_pods(site, prepared_hosts, fleet, a
 
     await _gone_and_back(made, node, device)
     await _updated(made, device, agent_image)
-    count = len(await results("native"))
-    assert count
+    # Added by each agent that began, and there once.
+    shown = json.loads(await node.shell("ip -json address show lo"))[0]["addr_info"]
+    (given,) = [one for one in shown if one["local"] == NODE_AGENT_ADDRESS]
+    assert (given["prefixlen"], given["scope"]) == (32, "host")
+    newest_at = (await results("native"))[0]["received_at"]
+
+    async def newer() -> bool:
+        return bool((await results("native"))[0]["received_at"] > newest_at)
+
+    await made.until("the pod's results go on under the agent that is back", newer)
     await _removed(made, node, device)
 
 
@@ -327,13 +139,13 @@ async def _gone_and_back(made: Fleet, node: Host, device: str) -> None:
     await made.until("seen again", lambda: presence("ok"))
 
 
-async def _updated(made: Fleet, device: str, agent_image: str) -> None:
+async def _updated(made: Fleet, device: str, image: str) -> None:
     """A newer image replaces it; one that does not work gives way to the one before."""
-    made.chosen["image"] = built("haechi-test/lab-agent:2", f"FROM {agent_image}\nLABEL two=2\n")
+    made.chosen["image"] = built("haechi-test/lab-agent:2", f"FROM {image}\nLABEL two=2\n")
     updated = await made.does("POST", f"/devices/{device}/agent/update")
     assert updated.state == "succeeded", updated.error
     assert updated.ctx["result"]["image"] != updated.ctx["result"]["before"]
-    broken = f'FROM {agent_image}\nENTRYPOINT ["sh", "-c", "echo no good; exit 3"]\n'
+    broken = f'FROM {image}\nENTRYPOINT ["sh", "-c", "echo no good; exit 3"]\n'
     made.chosen["image"] = built("haechi-test/lab-agent:3", broken)
     steps = made.server.haechi.host_agents._steps
     patient, steps._pace = steps._pace, type(steps._pace)(seen_s=20, stays_s=3)
@@ -350,12 +162,13 @@ async def _removed(made: Fleet, node: Host, device: str) -> None:
     assert not await node.holds(
         "ls /var/lib/haechi-agent /etc/kubernetes/manifests/haechi-agent.yaml"
     )
+    # Those of the update and of the failed one, too.
     assert "haechi.internal/agent" not in await node.shell("ctr -n k8s.io images ls -q")
     answer = await made.server.client.get(f"/devices/{device}")
     assert answer.json()["enrolment"] == "revoked"
 
 
-async def test_an_agent_on_a_docker_host(site, docker_host, fleet):
+async def test_an_agent_on_a_docker_host(site, docker_host, fleet):  # noqa: F811
     made: Fleet = await fleet(site)
     device = await made.device(docker_host)
     installed = await made.does("POST", f"/devices/{device}/agent")
