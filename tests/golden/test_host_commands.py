@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from haechi.domains.clusters.bundle.model import Bundle, HostSystem, Image, Part
-from haechi.domains.clusters.host import clean, ledger, prepare
-from haechi.domains.clusters.host.errors import HostDiskFull
+from haechi.domains.clusters.host import clean, distribution, ledger, prepare
+from haechi.domains.clusters.host.errors import HostDiskFull, PackagesUnavailable
 from haechi.domains.clusters.host.placing import STATE_SCRIPT
 from haechi.domains.clusters.host.ports import HostName, Ran
 from haechi.testing.hosts import Call, FakeShell
@@ -191,3 +191,18 @@ async def test_a_file_that_does_not_arrive_breaks_off_no_installation(tmp_path):
     with pytest.raises(HostDiskFull):
         await prepare.prepare(shell, wanted, log=lambda _: None, progress=lambda _: None)
     assert any(line.startswith("sysctl -q -w") for line in shell.commands())
+
+
+async def test_all_that_the_hosts_sources_lack_is_said_at_once():
+    """As Debian 12 answers: an older containerd, the tools, nothing of Kubernetes."""
+    shell = bare()
+    shell.on("apt-cache policy containerd", "containerd:\n  Candidate: 1.6.20~ds1-1+deb12u3\n")
+    tools = "".join(f"{name} | 1.0-1 | http://mirror\n" for name in distribution.TOOLS)
+    shell.on("apt-cache madison", tools)
+    with pytest.raises(PackagesUnavailable) as caught:
+        await distribution.prepare(shell, "1.36.3", {}, log=lambda _: None, progress=lambda _: None)
+    named = (
+        "containerd (>= 2), kubernetes-cni, kubelet=1.36.3-*, kubeadm=1.36.3-*, kubectl=1.36.3-*"
+    )
+    assert caught.value.data["packages"] == named
+    assert not any(" install " in one for one in shell.commands())

@@ -118,6 +118,21 @@ async def test_a_disk_that_is_full_in_the_middle_of_the_bundle(site, reach, bund
         assert await taken_back(shell, bundle, before) == []
 
 
+async def test_files_and_services_of_others_come_back(bare_host, reach, bundle):
+    await bare_host.shell(
+        "install -d /etc/containerd; echo '# mine' > /etc/containerd/config.toml\n"
+        "printf '#!/bin/sh\\necho mine\\n' > /usr/local/bin/kubectl\n"
+        "chmod 750 /usr/local/bin/kubectl; echo 'x 1' > /etc/cni-of-mine"
+    )
+    async with await reach.shell(bare_host, keeper=True) as shell:
+        before = await work(bundle).snapshot(shell)
+        await prepare(shell, bundle, "control_plane")
+        assert "mine" not in await bare_host.shell("cat /etc/containerd/config.toml")
+        assert await taken_back(shell, bundle, before) == []
+    assert await bare_host.shell("cat /etc/containerd/config.toml") == "# mine"
+    assert await bare_host.shell("kubectl") == "mine"
+
+
 # An image without any registry: what `sleep` needs of the host itself.
 SLEEP = """\
 tar -C / -ch usr/bin/sleep lib64/ld-linux-x86-64.so.2 lib/x86_64-linux-gnu/libc.so.6 |

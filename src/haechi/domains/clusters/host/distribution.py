@@ -29,6 +29,7 @@ NEEDED_BYTES: Final[Mapping[str, int]] = {
 CONTAINERD_MAJOR: Final = 2
 _RUNTIMES: Final = ("containerd.io", "containerd")
 """Docker's build of containerd, and the distribution's."""
+_RUNTIME_NAME: Final = f"containerd (>= {CONTAINERD_MAJOR})"
 
 OnText = Callable[[str], None]
 
@@ -48,15 +49,16 @@ async def prepare(
     ledger = await ledgers.read(shell) or Ledger()
     if not ledger.files:
         ledger.note(nft_tables=state.nft_tables)
-    _ = await shell.run(packages.apt("update", shelf=False), root=True, timeout_s=packages.APT_S)
+    await packages.update(shell)
     progress(0.2)
     runtime_package = await _runtime(shell)
-    names = [
-        *TOOLS,
-        runtime_package,
-        "kubernetes-cni",
-        *(f"{one}={version}-*" for one in _KUBERNETES),
-    ]
+    names = [*TOOLS, "kubernetes-cni", *(f"{one}={version}-*" for one in _KUBERNETES)]
+    lacking = await packages.lacking(shell, names, state)
+    if runtime_package is None or lacking:
+        # All at once: whoever adds a source wants to know what it must bring.
+        all_of_it = [*([] if runtime_package else [_RUNTIME_NAME]), *lacking]
+        raise PackagesUnavailable(host=shell.host.name, packages=", ".join(all_of_it))
+    names.append(runtime_package)
     await packages.install_from_distribution(shell, ledger, state, names, log=log)
     progress(0.8)
     await settle_kernel(shell, ledger, log)
@@ -69,8 +71,8 @@ async def prepare(
 _KUBERNETES: Final = ("kubelet", "kubeadm", "kubectl")
 
 
-async def _runtime(shell: Shell) -> str:
-    """The package that brings containerd 2. Raises PackagesUnavailable."""
+async def _runtime(shell: Shell) -> str | None:
+    """The package that brings containerd 2."""
     for name in _RUNTIMES:
         ran = await shell.run(["apt-cache", "policy", name], root=True, check=False)
         candidate = next(
@@ -78,7 +80,7 @@ async def _runtime(shell: Shell) -> str:
         )
         if _major(candidate) >= CONTAINERD_MAJOR:
             return name
-    raise PackagesUnavailable(host=shell.host.name, packages="containerd (>= 2)")
+    return None
 
 
 def _major(version: str) -> int:
