@@ -4,10 +4,23 @@ import asyncio
 
 import pytest
 
+from haechi.domains.clusters.host import registry_trust, runtime
 from haechi.domains.clusters.host.errors import HostAway, HostDiskFull, ImagesNotImported
+from haechi.testing.waiting import eventually
 from lab import faults
 
 from .hosting import options, work
+
+# What nvidia's toolkit writes: a main file of its own, and a runtime beside runc.
+NVIDIA = """\
+version = 3
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.nvidia]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.nvidia.options]
+BinaryName = "/usr/bin/nvidia-container-runtime"
+"""
 
 
 async def prepare(shell, bundle, role="worker", **more) -> list[str]:
@@ -166,3 +179,22 @@ async def test_docker_that_was_there_goes_on_and_gets_its_own_containerd_back(
     assert (await docker_host.shell(running)).count("true") == 2
     await docker_host.shell("docker restart -t 1 always never")
     assert (await docker_host.shell(running)).count("true") == 2
+
+
+async def test_gpu_tools_do_not_lose_the_settings(bare_host, reach, bundle):
+    async with await reach.shell(bare_host) as shell:
+        await prepare(shell, bundle)
+        # A drop-in of theirs beside ours: both hold.
+        await bare_host.shell(f"cat > {runtime.DROP_INS}/99-nvidia.toml", stdin=NVIDIA.encode())
+        assert await registry_trust.check(shell) == []
+        assert "nvidia-container-runtime" in await bare_host.shell("containerd config dump")
+        # Their older way: the main file is written anew.
+        await bare_host.shell(f"cat > {runtime.CONTAINERD_CONFIG}", stdin=NVIDIA.encode())
+        await bare_host.shell(f"mv {runtime.DROP_INS} {runtime.DROP_INS}.away")
+        lost = await registry_trust.check(shell)
+        assert any("config_path" in one for one in lost)
+        assert await registry_trust.repair(shell, log=print)
+        assert await registry_trust.check(shell) == []
+        assert not await registry_trust.repair(shell, log=print)
+        assert "nvidia-container-runtime" in await bare_host.shell("containerd config dump")
+        await eventually(lambda: bare_host.holds("ctr version"), 60)
