@@ -8,6 +8,7 @@ import re
 import secrets
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -393,6 +394,22 @@ def test_a_version_goes_to_a_group_and_is_rolled_back_to_the_one_before(signed_i
     expect(row.get_by_text("1", exact=True).first).to_be_visible()
     row.get_by_role("button", name="로그").click()
     expect(dialog.get_by_role("log")).to_contain_text("version 1 is running", timeout=WORK_MS)
+
+
+def test_playbooks_of_a_built_version_are_taken_along_for_a_group(signed_in):
+    page = signed_in
+    open_package(page, "seer")
+    version_row(page, "1").get_by_role("button", name="플레이북").click()
+    dialog = page.get_by_role("dialog")
+    take = dialog.get_by_role("button", name="zip 내려받기")
+    expect(take).to_be_disabled()
+    dialog.get_by_label("대상 그룹").select_option(label="뒤쪽")
+    with page.expect_download() as taken:
+        take.click()
+    assert taken.value.suggested_filename == "seer-1-playbooks.zip"
+    with zipfile.ZipFile(taken.value.path()) as archive:
+        assert any(name.endswith("deploy.yml") for name in archive.namelist())
+    expect(dialog).to_have_count(0)
 
 
 def test_a_running_build_is_cancelled(signed_in):

@@ -139,7 +139,7 @@ def test_maintenance_hours_are_set_and_taken_back(signed_in):
     page = signed_in
     page.goto(f"/devices/{make(page, 'devices', name='쉬는 장치')}")
     expect(page.get_by_text("언제든지 예약을 실행할 수 있습니다")).to_be_visible()
-    edit = page.get_by_role("button", name="유지보수 시간 편집")
+    edit = page.get_by_role("button", name="시간 정하기")
     edit.click()
     form = page.get_by_role("dialog")
     form.get_by_role("button", name="시간 추가").click()

@@ -83,7 +83,7 @@ export const schedulesEn: Record<keyof typeof schedulesKo, string> = {
   "weekday.short.sat": "Sat",
   "weekday.short.sun": "Sun",
   "maintenance.title": "Maintenance hours",
-  "maintenance.edit": "Edit maintenance hours",
+  "maintenance.edit": "Set hours",
   "maintenance.of": "Maintenance hours of {name}",
   "maintenance.always": "Schedules may disturb it at any time.",
   "maintenance.everyDay": "Every day",

@@ -81,7 +81,7 @@ export const schedulesKo = {
   "weekday.short.sat": "토",
   "weekday.short.sun": "일",
   "maintenance.title": "유지보수 시간",
-  "maintenance.edit": "유지보수 시간 편집",
+  "maintenance.edit": "시간 정하기",
   "maintenance.of": "{name}의 유지보수 시간",
   "maintenance.always": "언제든지 예약을 실행할 수 있습니다.",
   "maintenance.everyDay": "매일",

@@ -26,8 +26,8 @@ export function MaintenancePanel({ device }: { device: Device }) {
       title={t("maintenance.title")}
       actions={
         operator && (
-          <Button small aria-label={t("maintenance.edit")} onClick={() => setEditing(true)}>
-            {t("action.edit")}
+          <Button small onClick={() => setEditing(true)}>
+            {t("maintenance.edit")}
           </Button>
         )
       }

@@ -24,8 +24,7 @@ export function PlaybookDialog({ version, onClose }: { version: PackageVersion; 
           version: version.version,
           group,
         });
-        const chosen = groups.find((each) => each.id === group)?.name ?? group;
-        await download(`/api/v1/playbooks?${query.toString()}`, `${name}-${chosen}.zip`);
+        await download(`/api/v1/playbooks?${query.toString()}`, `${name}-playbooks.zip`);
       }}
     >
       <p>{t("playbook.hint")}</p>
