@@ -83,3 +83,25 @@ async def test_only_kubelets_old_keys(bare_host, reach, bundle):
     found = work(bundle).findings([await report(reach, bundle, bare_host)], options())
     (one,) = [one for one in found if one.name == "leftovers"]
     assert "/var/lib/kubelet/pki/kubelet-client-current.pem" in one.data["items"]
+
+
+async def test_a_prepared_host_is_no_node_and_can_be_formed_of(prepared_hosts, reach, bundle):
+    """Enabled, its kubelet waits for kubeadm; one that fails again and again is no sign either."""
+    (host,) = await prepared_hosts(1)
+    await host.until("systemctl is-active containerd", "containerd runs")
+    assert (await host.shell("systemctl is-enabled kubelet")).strip() == "enabled"
+    assert not await host.holds("systemctl is-active kubelet")
+    assert await host.shell("systemctl show -p NRestarts --value kubelet") == "0"
+
+    async def hinders() -> set[str]:
+        found = await report(reach, bundle, host, "control_plane")
+        told_of = told(work(bundle).findings([found], options())).get(host.name, set())
+        return told_of - SHARED
+
+    assert await hinders() == set()
+    fails = "/usr/local/bin/kubelet --config=/var/lib/kubelet/config.yaml"
+    await host.shell(f"systemd-run --quiet --unit=stray -p Restart=always {fails}")
+    try:
+        assert "existing_cluster" not in await hinders()
+    finally:
+        await host.shell("systemctl stop stray")
