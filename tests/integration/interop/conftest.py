@@ -1,6 +1,6 @@
 """The historic interface on real domains, over a fake engine; time can be moved on."""
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 
 import pytest
@@ -15,15 +15,30 @@ class JumpingClock(SystemClock):
 
     def __init__(self):
         self.skipped_s = 0.0
+        self._held_since = None
 
     def now(self):
-        return super().now() + timedelta(seconds=self.skipped_s)
+        return super().now() + timedelta(seconds=self._ahead_s())
 
     def monotonic(self):
-        return super().monotonic() + self.skipped_s
+        return super().monotonic() + self._ahead_s()
 
     def skip(self, seconds):
         self.skipped_s += seconds
+
+    @contextmanager
+    def held(self):
+        """In here only skipping moves it, however long the machine takes."""
+        self._held_since = super().monotonic()
+        try:
+            yield
+        finally:
+            self.skipped_s, self._held_since = self._ahead_s(), None
+
+    def _ahead_s(self):
+        if self._held_since is None:
+            return self.skipped_s
+        return self.skipped_s - (super().monotonic() - self._held_since)
 
 
 @asynccontextmanager

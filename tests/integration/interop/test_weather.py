@@ -41,9 +41,10 @@ async def say(world, class_, confidence="0.8"):
 async def say_for(world, class_, seconds):
     """Every second; returns the actions."""
     actions = []
-    for _ in range(seconds):
-        actions.append((await say(world, class_))["action"])
-        world.clock.skip(1)
+    with world.clock.held():
+        for _ in range(seconds):
+            actions.append((await say(world, class_))["action"])
+            world.clock.skip(1)
     return actions
 
 

@@ -124,7 +124,11 @@ async def test_a_run_that_still_goes_on_lets_the_next_be_skipped(world):
     made = await world.create(cron="*/10 * * * *")
     await settled(world)
     await world.turn(601)
-    await world.eventually(lambda: world.action.begun)
+
+    async def runs():
+        return [run.state for run in await world.runs(made)] == ["running"]
+
+    await world.eventually(runs)
     await settled(world)
     await world.turn(600)
     skipped, running = await world.ended(made)
