@@ -150,9 +150,9 @@ class Media:
     def _stream_for(self, camera_id: str, width: int | None) -> StreamKey:
         """The smallest stream that is large enough: it is watched anyway and cheaper."""
         main, sub = StreamKey(camera_id, "main"), StreamKey(camera_id, "sub")
-        if main not in self._inner and sub not in self._inner:
+        if main not in self._watches and sub not in self._watches:
             raise NoStill(Fault("not_found", "media does not know this camera"))
-        if main not in self._inner:
+        if main not in self._watches:
             return sub
         watch = self._watches.of(sub)
         large_enough = width is not None and watch is not None and watch.width >= width

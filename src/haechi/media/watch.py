@@ -211,6 +211,10 @@ class Watches:
             self._watches[key] = (watch, task)
             self._changed()
 
+    def __contains__(self, key: StreamKey) -> bool:
+        """Whether it may be borrowed: it is known here, and the relay has its source."""
+        return key in self._names
+
     def of(self, key: StreamKey) -> Watch | None:
         known = self._watches.get(key)
         return known[0] if known else None
