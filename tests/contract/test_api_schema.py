@@ -116,14 +116,14 @@ def test_forged_cursors_are_refused_or_lead_nowhere(path, name, site):
     for key in (["x"], ["x", "y"], ["2026-01-01", "y"], [{}], [[], None], [True], [10**30], [-1]):
         forged = base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
         address = site.url + path.format_map(site.seeds)
-        check(site.session.get(address, params={name: forged}, timeout=20))
+        check(site.session.get(address, params={name: forged}, timeout=120))
 
 
 @pytest.mark.parametrize(("path", "name"), list(queried(is_moment)))
 def test_moments_far_away_are_no_fault(path, name, site):
     for moment in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z", "1e400", "2026-01-01T00:00"):
         address = site.url + path.format_map(site.seeds)
-        check(site.session.get(address, params={name: moment}, timeout=20))
+        check(site.session.get(address, params={name: moment}, timeout=120))
 
 
 @schema.parametrize()
@@ -138,7 +138,7 @@ def test_every_answer_is_what_the_document_says(case, site):
     given = case.path_parameters or {}
     if case.method != "DELETE" and zlib.crc32(repr((case.query, case.body)).encode()) % 4:
         given |= {name: site.seeds[name] for name in given.keys() & site.seeds.keys()}
-    answer = case.call(base_url=site.url, session=site.session, timeout=20)
+    answer = case.call(base_url=site.url, session=site.session, timeout=120)
     check(answer)
     case.validate_response(
         answer,
