@@ -70,26 +70,27 @@ def pytest(*args: str) -> Count:
     return counted(code, output)
 
 
-def real_parts(name: str, *paths: str, beside: tuple[str, ...] = ()) -> Count:
+def real_parts(*paths: str, beside: tuple[str, ...] = ()) -> Count:
     """Tests on real processes, Docker and browsers, `beside` each other where that says so.
 
-    A few that fail get a second try, alone (docs/decisions: a second try). What passes then is
-    counted as passed and named, so that nobody overlooks it; what fails twice has failed.
+    A few that fail get a second try, their whole files alone (docs/decisions: a second try): tests
+    of one file may tell one story. What passes then is counted as passed and named, so that nobody
+    overlooks it; what fails twice has failed.
     """
-    cache = f"cache_dir={ROOT / 'build' / 'pytest' / name}"
-    argv = (BIN / "python", "-m", "pytest", *paths, "-rsfE", "--durations=8", "-o", cache)
-    code, output = run(*argv, *beside)
+    command = (BIN / "python", "-m", "pytest", "-rsfE", "--durations=8")
+    code, output = run(*command, *paths, *beside)
     first = counted(code, output)
-    if code != TESTS_FAILED or first.failed > SECOND_TRIES:
-        return first
-    print(f"\n{first.failed} failed; once more, alone", flush=True)
-    again, said = run(*argv, "--last-failed", "--last-failed-no-failures", "none")
-    second = counted(again, said)
-    if second.passed + second.failed < first.failed:
-        return first  # not all of them were found again
     failed = set(FAILED.findall(output))
-    UNSTEADY.extend(sorted(failed - set(FAILED.findall(said))))
-    return Count(first.passed + second.passed, second.failed, first.skipped)
+    if code != TESTS_FAILED or first.failed > SECOND_TRIES or not failed:
+        return first
+    files = sorted({name.partition("::")[0] for name in failed})
+    print(f"\n{first.failed} failed; their files once more, alone", flush=True)
+    code, output = run(*command, *files)
+    if code not in {0, TESTS_FAILED}:
+        return first
+    second = counted(code, output)
+    UNSTEADY.extend(sorted(failed - set(FAILED.findall(output))))
+    return Count(first.passed + first.failed - second.failed, second.failed, first.skipped)
 
 
 def counted(code: int, output: str) -> Count:
@@ -154,7 +155,7 @@ def unit() -> Count:
 def integration() -> Count:
     """Two at a time, a file to a worker: most of them wait for Docker or processes."""
     two = ("-n", "2", "--dist", "loadfile")
-    return real_parts("integration", "tests/contract", "tests/integration", beside=two)
+    return real_parts("tests/contract", "tests/integration", beside=two)
 
 
 def dashboard() -> Count:
@@ -163,7 +164,7 @@ def dashboard() -> Count:
 
 
 def e2e() -> Count:
-    return real_parts("e2e", "tests/e2e")
+    return real_parts("tests/e2e")
 
 
 def lab() -> Count:

@@ -368,6 +368,7 @@ def test_a_crashing_version_is_refused_with_its_last_words_and_the_old_one_stays
     alert = drawer(page).get_by_role("alert")
     expect(alert).to_contain_text("the model file is damaged", timeout=WORK_MS)
     ends(page, "실패")
+    expect(deployment(page, "two")).to_have_count(1, timeout=WORK_MS)  # the failed one goes
     expect(deployment(page, "two")).to_contain_text("실행 중")
     expect(deployment(page, "two").get_by_text("1", exact=True).first).to_be_visible()
 
