@@ -134,9 +134,12 @@ class RegistryDenied(Upstream):
 
 
 def short(message: str) -> str:
-    """An engine's words, on one line and of bounded length."""
+    """An engine's words, on one line and of bounded length; the reason stands at the end."""
     line = " ".join(message.split())
-    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 1] + "…"
+    if len(line) <= MESSAGE_LIMIT:
+        return line
+    half = MESSAGE_LIMIT // 2
+    return f"{line[: half - 1]}…{line[-half:]}"
 
 
 def from_status(status: int, message: str, what: str) -> AppError:
@@ -182,7 +185,7 @@ _DENIED: Final = ("unauthorized", "denied", "no basic auth credentials", "authen
 def from_transfer(image: str, message: str) -> AppError:
     """The error of an `error` line of a pull or push."""
     text = short(message)
-    lower = text.lower()
+    lower = message.lower()  # the whole of it: long addresses stand before the reason
     if "no space left on device" in lower:
         return DiskFull(where="docker")
     # "pull access denied … repository does not exist or may require login": a hub's way to say

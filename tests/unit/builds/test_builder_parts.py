@@ -173,6 +173,14 @@ def test_words_of_the_engine(message, error):
     assert type(from_transfer("x:1", message)) is error
 
 
+def test_the_reason_is_found_and_shown_behind_a_long_address():
+    """As dockerd says it of a registry that goes down in the middle of a push."""
+    address = "https://push.registry.example:5000/v2/x/blobs/uploads/1?_state=" + "A" * 600
+    error = from_transfer("x:1", f'Put "{address}": EOF')
+    assert type(error) is RegistryUnreachable
+    assert str(error.data["message"]).endswith('": EOF')
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_limits_are_set_on_either_kind_of_control_group(tmp_path, version):
     if version == 1:
