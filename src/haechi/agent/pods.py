@@ -1,9 +1,9 @@
 """AIs of this node that Kubernetes runs: found among the node's processes, not asked for anywhere.
 
-The first process of each container in a `kubepods` cgroup carries the deployment's token in its
-environment; whose digest is known from the desired state, that AI it is. So an AI is known,
-measured and answered also while Kubernetes' API and the server are away, and none can pass for
-another.
+The first process of each container in a `kubepods` cgroup (the one whose parent is outside) carries
+the deployment's token in its environment; whose digest is known from the desired state, that AI it
+is. So an AI is known, measured and answered also while Kubernetes' API and the server are away, and
+none can pass for another.
 Needs the host's process numbers and CAP_SYS_PTRACE. Costs one look at `/proc` a second.
 """
 
@@ -116,7 +116,7 @@ class Pods:
         folder = self._proc / str(pid)
         try:
             container_id = _container_of((folder / "cgroup").read_text())
-            if not container_id or not _is_first((folder / "status").read_text()):
+            if not container_id or self._within(folder, container_id):
                 self._passed[pid] = False
                 return None
             began = self._began(pid)
@@ -144,6 +144,16 @@ class Pods:
             self._passed.pop(pid, None)  # it ended while it was looked at
         return None
 
+    def _within(self, folder: Path, container_id: str) -> bool:
+        """Whether its parent is of the same container: it is a child then, not the AI. The number
+        says nothing: in a process namespace that the pod shares, `pause` is number 1.
+        """
+        parent = _parent_of((folder / "status").read_text())
+        try:
+            return _container_of((self._proc / parent / "cgroup").read_text()) == container_id
+        except OSError:
+            return False
+
     def _began(self, pid: int) -> int | None:
         try:
             text = (self._proc / str(pid) / "stat").read_bytes()
@@ -166,7 +176,10 @@ class Pods:
     def _apply(self) -> None:
         newest: dict[str, Found] = {}
         for one in sorted(self._found.values(), key=lambda found: found.began):
-            newest[one.digest] = one
+            known = newest.get(one.digest)
+            # Of one container the oldest: an orphan's parent is outside as well.
+            if known is None or known.container_id != one.container_id:
+                newest[one.digest] = one
         addresses: dict[str, list[str]] = {}
         for one in self._found.values():
             addresses.setdefault(one.digest, []).extend(one.addresses)
@@ -199,14 +212,12 @@ def _container_of(cgroup: str) -> str:
     return ""
 
 
-def _is_first(status: str) -> bool:
-    """Whether it is number 1 in a process namespace of its own."""
+def _parent_of(status: str) -> str:
     for line in status.splitlines():
-        name, _, numbers = line.partition(":")
-        if name == "NSpid":
-            parts = numbers.split()
-            return len(parts) > 1 and parts[-1] == "1"
-    return False
+        name, _, number = line.partition(":")
+        if name == "PPid":
+            return number.strip()
+    return "0"
 
 
 def _token_in(environment: bytes) -> bytes:

@@ -45,7 +45,7 @@ class Machine:
         *,
         token: str = "",
         cgroup: str = f"0::{POD}/cri-containerd-c1.scope",
-        number: str = "1",
+        parent: int = 1,
         began_s: float | None = None,
     ) -> Path:
         folder = self.root / str(pid)
@@ -55,7 +55,7 @@ class Machine:
         (folder / "net/fib_trie").write_text(FIB)
         (folder / "net/if_inet6").write_text(IF_INET6)
         (folder / "cgroup").write_text(f"{cgroup}\n")
-        (folder / "status").write_text(f"Name:\tpython\nNSpid:\t{pid}\t{number}\n")
+        (folder / "status").write_text(f"Name:\tpython\nPPid:\t{parent}\nNSpid:\t{pid}\t7\n")
         now_s = boot.monotonic_ms() / 1000
         ticks = round((now_s if began_s is None else began_s) * os.sysconf("SC_CLK_TCK"))
         (folder / "stat").write_text(f"{pid} (py thon) S " + "0 " * 18 + f"{ticks} 0 0")
@@ -97,9 +97,20 @@ def pods(machine, deployments):
     return made
 
 
+async def test_an_orphan_of_the_ai_is_not_taken_for_it(machine, deployments, pods):
+    machine.process(10, token="token-a", began_s=100)
+    machine.process(2, cgroup=f"0::{POD}/cri-containerd-pause.scope")
+    machine.process(11, token="token-a", parent=2, began_s=200)
+    await pods.look()
+    assert deployments.get("dep-a").pid == 10
+    machine.process(20, token="token-a", cgroup=f"0::{POD}/cri-containerd-c9.scope", began_s=300)
+    await pods.look()
+    assert (deployments.get("dep-a").pid, deployments.get("dep-a").container_id) == (20, "c9")
+
+
 async def test_an_ai_is_known_by_the_token_of_its_first_process(machine, deployments, pods):
     machine.process(10, token="token-a")
-    machine.process(11, token="token-a", number="7")
+    machine.process(11, token="token-a", parent=10)
     machine.process(12, token="token-b", cgroup="0::/system.slice/ssh.service")
     await pods.look()
     one, other = deployments.get("dep-a"), deployments.get("dep-b")
