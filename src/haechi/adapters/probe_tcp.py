@@ -25,6 +25,7 @@ class TcpProbe:
 
     def __init__(self, *, timeout_s: float = 1.0) -> None:
         self._timeout_s = timeout_s
+        self._closed = False
         self._kept: dict[str, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # Nothing is sent or believed but that somebody answers; kubelets sign their own.
@@ -92,7 +93,16 @@ class TcpProbe:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
             writer.transport.abort()
             return "refused"
-        self._kept[key] = (reader, writer)
+        except asyncio.CancelledError:  # whoever asked is gone, and nobody would close it
+            writer.transport.abort()
+            raise
+        other = self._kept.pop(key, None)
+        if other is not None:  # two asked at once
+            other[1].transport.abort()
+        if self._closed:
+            writer.transport.abort()
+        else:
+            self._kept[key] = (reader, writer)
         return "answers"
 
     def forget(self, address: str) -> None:
@@ -101,6 +111,7 @@ class TcpProbe:
             self._kept.pop(key)[1].transport.abort()
 
     async def close(self) -> None:
+        self._closed = True
         for _, writer in self._kept.values():
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
