@@ -27,15 +27,6 @@ class AddressUnknown(Conflict):
     )
 
 
-class AddressNotIts(Conflict):
-    code = "clusters.address_not_its"
-    detail = Text(
-        "주소 {address}에 있는 것은 노드 {host}이(가) 아닙니다 (호스트 키 {fingerprint}).",
-        "What is at {address} is not node {host} (its host key is {fingerprint}).",
-    )
-    remedy = Text("주소를 확인하세요.", "Check the address.")
-
-
 class SameDevice(Conflict):
     code = "clusters.same_device"
     detail = Text(
