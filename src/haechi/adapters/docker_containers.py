@@ -54,11 +54,12 @@ async def make_container(
     inspected: dict[str, Any] | None,
     prepare: Prepare,
 ) -> str:
-    """The id of a container of that body, to be started: the one there is, or a new one. Raises
-    ImageMissing."""
+    """The id of a container of that body, to be started: the one there is, or a new one. One that
+    never began goes: who made it may have been cut off before it was prepared. Raises ImageMissing.
+    """
     if inspected is not None:
         container_id = str(inspected["Id"])
-        if _is_of(inspected, body) and seen(inspected).state != "failed":
+        if _is_of(inspected, body) and seen(inspected).state not in {"starting", "failed"}:
             return container_id
         log.info("container of %s is made anew", spec.deployment_id)
         await engine.stop_container(container_id, grace_s=spec.stop_grace_s)

@@ -214,7 +214,8 @@ class DockerSshEngine:
         found = seen(inspected)
         return ContainerStatus(
             deployment_id=deployment_id,
-            state=found.state,
+            # Made and never begun: its start was cut off, and it will not begin by itself.
+            state="exited" if found.state == "starting" else found.state,
             container_id=found.container_id,
             image=found.image,
             started_ms=found.started_ms,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from haechi.adapters import engine_docker_ssh
 from haechi.adapters.docker_api import DockerApi
 from haechi.adapters.docker_bodies import internet_name
 from haechi.adapters.docker_ssh_errors import NeedsAgent, NoDocker
@@ -18,6 +19,7 @@ from haechi.adapters.engine_docker_ssh import DockerSshEngine
 from haechi.adapters.ssh_asyncssh import AsyncsshHosts, Pace
 from haechi.core import ids
 from haechi.core.secrets import Secret
+from haechi.domains.clusters.host.errors import HostConnectionLost
 from haechi.domains.clusters.host.ports import Target
 from haechi.domains.deployments.ports import Engine
 from haechi.errors import Unavailable
@@ -227,6 +229,28 @@ async def test_the_container_is_as_safe_as_an_agents_and_calls_the_server(over_s
         async for piece in pieces:
             assert [line.text for line in piece.lines] == ["the site's CA"]
             break
+
+
+async def test_a_start_that_was_cut_off_is_begun_anew(over_ssh, monkeypatch):
+    """Where the connection dies between the making of a container and its start."""
+    put = engine_docker_ssh._put
+
+    async def cut(*_given):
+        raise HostConnectionLost(host="gate", address="127.0.0.1", what="docker", reason="reset")
+
+    script = "import os, time; print(open(os.environ['HAECHI_CA_FILE']).read(), flush=True)"
+    spec = over_ssh.spec()
+    spec.environment["SCRIPT"] = f"{script}\nwhile True: time.sleep(0.2)"
+    monkeypatch.setattr(engine_docker_ssh, "_put", cut)
+    with pytest.raises(HostConnectionLost):
+        await over_ssh.start(spec)
+    # Nobody waits for one that will never begin by itself.
+    assert await over_ssh.state(spec) == "exited"
+    monkeypatch.setattr(engine_docker_ssh, "_put", put)
+    assert (await over_ssh.start(spec)).state == "running"
+    pieces = over_ssh.engine.logs(over_ssh.device_id, spec.deployment_id, follow=True)
+    async with contextlib.aclosing(pieces):
+        assert [line.text for line in (await anext(pieces)).lines] == ["the site's CA"]
 
 
 async def test_a_package_that_needs_a_camera_by_environment_is_refused(over_ssh):
