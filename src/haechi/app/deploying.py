@@ -103,9 +103,9 @@ class Deploying(Upkeeping):
             operations=self.operations,
             audit=self.audit,
         )
-        # First: it needs no host, and a host that is away is asked for one goodbye only.
-        self.clusters.context.hooks.insert(
-            0, LeavingWork(self.deployments.context, engine=KubeEngine.name)
+        # The last leaves first: it needs no host, and one that is away is asked for no second goodbye.
+        self.clusters.context.hooks.append(
+            LeavingWork(self.deployments.context, engine=KubeEngine.name)
         )
         self.upkeep.moves_work_by(
             Moving(

@@ -23,6 +23,7 @@ from haechi.domains.clusters.agent.pod import agent_pod
 from haechi.domains.clusters.agent.ports import AgentImage
 from haechi.domains.clusters.agent.service import HostAgents
 from haechi.domains.clusters.agent.steps import Pace
+from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.model import Cluster, ClusterState, FormOptions, Member, MemberState
 from haechi.testing.hosts import FakeHosts, FakeShell
 from haechi.testing.waiting import eventually
@@ -86,11 +87,15 @@ class FakeImages:
 @dataclass
 class Device:
     id: str
+    enrolment: str
 
 
 class Devices:
+    def __init__(self):
+        self.enrolments = {}
+
     async def get(self, ref):
-        return Device(ref)
+        return Device(ref, self.enrolments.get(ref, "enrolled"))
 
 
 @dataclass
@@ -98,6 +103,7 @@ class World:
     folder: Path
     agents: FakeAgents = field(default_factory=FakeAgents)
     hosts: FakeHosts = field(default_factory=FakeHosts)
+    devices: Devices = field(default_factory=Devices)
     silent: set[str] = field(default_factory=set)
     """Images whose agents never call in."""
     runs: dict[str, str] = field(default_factory=dict)
@@ -119,7 +125,7 @@ class World:
             hosts=self.hosts,
             agents=self.agents,
             images=self.images,
-            devices=Devices(),
+            devices=self.devices,
             operations=self.operations,
             audit=Audit(db=self.db, clock=clock),
             pace=Pace(seen_s=self.seen_s, stays_s=0.02),
@@ -334,6 +340,27 @@ async def test_a_node_gets_a_static_pod(world):
     await world.service.leaving("clu-a", "dev-a", log=lines.append)
     assert MANIFEST not in host.files
     assert world.agents.revoked == ["dev-a"]
+
+
+async def test_an_agent_that_cannot_be_taken_away_is_let_in_no_more(world):
+    """Its host is off, stolen or somebody else's: its certificate does not wait for it."""
+    world.host("dev-a")
+    await member_of(world, "dev-a")
+    world.hosts.turn_off("dev-a")
+    with pytest.raises(HostAway):
+        await world.service.leaving("clu-a", "dev-a", log=lambda _: None)
+    assert world.agents.revoked == ["dev-a"]
+    world.devices.enrolments["dev-a"] = "revoked"
+    with pytest.raises(HostAway):
+        await world.service.leaving("clu-a", "dev-a", log=lambda _: None)
+    assert world.agents.revoked == ["dev-a"]
+
+
+async def test_an_agent_that_haechi_did_not_bring_stays(world):
+    world.host("dev-a")
+    await member_of(world, "dev-a")
+    await world.service.leaving("clu-a", "dev-a", log=lambda _: None)
+    assert world.agents.revoked == []
 
 
 async def test_a_node_joins_without_an_agent_too(world):

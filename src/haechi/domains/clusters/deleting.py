@@ -97,5 +97,5 @@ class Deleting:
 
     async def _say_goodbye(self, member: Member, board: Board) -> None:
         if member.state not in {MemberState.LEAVING, MemberState.CLEANING}:
-            await leave_hooks(self._c, member, board)
+            await leave_hooks(self._c, member, board.log(member))
             await self._c.change_member(member, MemberState.LEAVING)

@@ -9,10 +9,12 @@ from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.errors import LastControlPlane
+from haechi.domains.clusters.etcd_errors import EtcdMajorityNeeded
 from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import Cluster, Member, MemberState
+from haechi.domains.clusters.ports import OnText
 from haechi.errors import AppError
 
 
@@ -27,7 +29,7 @@ class Leaving:
         c = self._c
         cluster, member = await self._whom(run)
         board = Board(run)
-        await self._refuse_last(cluster, member)
+        await self._refuse(cluster, member, board)
         run.ctx.setdefault("was", member.state.value)
         await run.save()
         await c.change_member(member, MemberState.LEAVING)
@@ -57,16 +59,17 @@ class Leaving:
     async def say_goodbye(self, run: Run) -> None:
         """Others take back what they did to the node; one that cannot does not hinder."""
         _, member = await self._whom(run)
-        await leave_hooks(self._c, member, Board(run))
+        await leave_hooks(self._c, member, Board(run).log(member))
 
     async def delete_node(self, run: Run) -> None:
         """Out of etcd, if it is a control plane, and out of Kubernetes."""
         cluster, member = await self._whom(run)
         board = Board(run)
         await board.stage(member, "leaving", 0.5)
+        await leave_etcd(self._c, member, board)
         run.ctx["deleted"] = True
         await run.save()
-        await take_out(self._c, self._joining, cluster, member, board)
+        await leave_api(self._c, self._joining, cluster, member, board)
 
     async def clean(self, run: Run) -> None:
         _, member = await self._whom(run)
@@ -84,23 +87,57 @@ class Leaving:
             member = await store.member(tx, run.subject, run.ctx["device_id"])
         return cluster, member
 
-    async def _refuse_last(self, cluster: Cluster, member: Member) -> None:
-        if member.is_control_plane and not await _other_control_planes(self._c, member):
+    async def _refuse(self, cluster: Cluster, member: Member, board: Board) -> None:
+        """A control plane without which nothing could be decided, before anything is changed."""
+        if not member.is_control_plane:
+            return
+        others = await _other_control_planes(self._c, member)
+        if not others:
             raise Permanent(LastControlPlane(host=member.node_name, id=cluster.id))
+
+        async def count(_other: Member, shell: Shell) -> etcd.Voters:
+            return await etcd.voters(shell, without=member.node_name)
+
+        voters = await self._c.by_first(others, count, log=board.log)
+        if not voters.decide:
+            away = ", ".join(voters.silent)
+            raise Permanent(EtcdMajorityNeeded(host=member.node_name, id=cluster.id, away=away))
 
 
 async def take_out(
     context: Context, joining: Joining, cluster: Cluster, member: Member, board: Board
 ) -> None:
     """Out of etcd and of every proxy, if it is a control plane, and out of Kubernetes."""
+    await leave_etcd(context, member, board)
+    await leave_api(context, joining, cluster, member, board)
+
+
+async def leave_etcd(context: Context, member: Member, board: Board) -> None:
+    """By the first other control plane that can; nothing to do for a worker."""
     others = await _other_control_planes(context, member)
-    if member.is_control_plane:
-        await _forget_etcd(context, member, others, board)
+    if not member.is_control_plane or not others:
+        return
+
+    async def act(_other: Member, shell: Shell) -> None:
+        await etcd.forget_member(shell, name=member.node_name, address=member.address)
+
+    await context.by_first(others, act, log=board.log)
+
+
+async def leave_api(
+    context: Context, joining: Joining, cluster: Cluster, member: Member, board: Board
+) -> None:
+    """Kubernetes and the proxies of the other nodes know it no more."""
     async with context.kube(cluster.id) as kube:
         await kube.delete_node(member.node_name)
+    others = await _other_control_planes(context, member)
     if member.is_control_plane and others:
         everyone = await context.members(cluster.id)
-        rest = [one for one in everyone if one.device_id != member.device_id]
+        rest = [
+            one
+            for one in everyone
+            if one.device_id != member.device_id and one.state != MemberState.CLEANING
+        ]
         await joining.lead_to(cluster, rest, others, board.log)
 
 
@@ -114,31 +151,9 @@ async def _other_control_planes(context: Context, without: Member) -> list[Membe
     ]
 
 
-async def _forget_etcd(
-    context: Context, member: Member, others: list[Member], board: Board
-) -> None:
-    """By the first other control plane that can."""
-    last: AppError | None = None
-    for other in others:
-
-        async def act(shell: Shell) -> None:
-            await etcd.forget_member(shell, name=member.node_name, address=member.address)
-
-        try:
-            await context.on_host(other.device_id, act, log=board.log(other), away_s=0)
-        except AppError as error:
-            board.log(other)(f"-- {error}")
-            last = error
-        else:
-            return
-    if last is not None:
-        raise last
-
-
-async def leave_hooks(context: Context, member: Member, board: Board) -> None:
-    """Whatever hooks say, the node goes."""
-    log = board.log(member)
-    for hook in context.hooks:
+async def leave_hooks(context: Context, member: Member, log: OnText) -> None:
+    """What joining laid last is taken back first. Whatever hooks say, the node goes."""
+    for hook in reversed(context.hooks):
         try:
             await hook.leaving(member.cluster_id, member.device_id, log=log)
         except HostAway as error:

@@ -270,7 +270,9 @@ class Releases(Protocol):
 
 class Hook(Protocol):
     """What others do to each node once it is Ready, and before it leaves: registry trust, agent.
-    Idempotent. Raises AppError; `joined` of a worker that fails leaves the worker out.
+    Idempotent. Raises AppError; `joined` of a worker that fails leaves the worker out. They leave
+    in the reverse order; after one that finds the host away no further one is asked, and all are
+    asked again when the host is back, before it is cleaned.
     """
 
     name: str

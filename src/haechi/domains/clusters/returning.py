@@ -16,6 +16,7 @@ from haechi.domains.clusters import proxy, store
 from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.leaving import leave_hooks
 from haechi.domains.clusters.model import ClusterState, Member, MemberState
 from haechi.domains.clusters.ports import OnText
 from haechi.errors import AppError, Busy, Text
@@ -123,6 +124,8 @@ class Returning:
             member = await store.member(tx, run.ctx["cluster_id"], run.subject)
         cleaned = member.state == MemberState.GONE
         if member.state == MemberState.CLEANING:
+            # While it was away nobody could take back there what its hooks had laid.
+            await leave_hooks(self._c, member, run.log)
             cleaned = await self._cleaning.clean(member, run.log)
         if cleaned:
             await self._forget_node(member, run.log)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from haechi.core.access import Principal
 from haechi.core.secrets import Secret
+from haechi.domains.inventory.model import Enrolment
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class AgentImages(Protocol):
 class Device(Protocol):
     @property
     def id(self) -> str: ...
+
+    @property
+    def enrolment(self) -> Enrolment: ...
 
 
 class Devices(Protocol):

@@ -26,6 +26,8 @@ from haechi.errors import AppError, Text
 
 RETRY_S: Final = 3.0
 OURS: Final = frozenset({"install_agent", "update_agent", "remove_agent"})
+_HOLDS: Final = frozenset({"pending", "enrolled"})
+"""Enrolments that let an agent in, or will."""
 
 
 class HostAgents:
@@ -113,10 +115,21 @@ class HostAgents:
             await self._operations.cancel(active.id)
             await self._operations.wait(active.id)
         ctx: dict[str, Any] = {"device_id": device_id}
-        await self._steps.look(ctx, log)
-        if ctx["before"]:
+        try:
+            await self._steps.look(ctx, log)
+            if not ctx["before"]:
+                return
             await self._steps.take_away(ctx, log)
+        except AppError:
+            # Whoever has the host now, it is this node no more.
+            await self._end_access(device_id, log)
+            raise
+        await self._end_access(device_id, log)
+
+    async def _end_access(self, device_id: str, log: Log) -> None:
+        if (await self._devices.get(device_id)).enrolment in _HOLDS:
             await self._agents.revoke_device(device_id, SYSTEM)
+            log("its agent's certificate counts no more")
 
     # --- steps
 
