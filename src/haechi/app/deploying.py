@@ -103,7 +103,7 @@ class Deploying(Upkeeping):
             operations=self.operations,
             audit=self.audit,
         )
-        # The last leaves first: it needs no host, and one that is away is asked for no second goodbye.
+        # The last leaves first: it needs no host, and none that is away is asked for two goodbyes.
         self.clusters.context.hooks.append(
             LeavingWork(self.deployments.context, engine=KubeEngine.name)
         )
