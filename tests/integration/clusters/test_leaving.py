@@ -143,8 +143,8 @@ async def test_a_plan_names_every_step_and_changes_nothing(world):
         "keep_kubeconfig",
         "network",
         "join_workers",
-        "wait_ready",
         "apply_hooks",
+        "wait_ready",
         "finish",
     ]
     assert plan.kubernetes_version == "1.36.3"

@@ -73,16 +73,16 @@ class Replacing:
                     timeout_s=3600,
                 ),
                 Step(
-                    "wait_ready",
-                    Text("준비 대기", "Wait until it is ready"),
-                    forming.wait_ready,
-                    timeout_s=1200,
-                ),
-                Step(
                     "apply_hooks",
                     Text("레지스트리·에이전트 연결", "Wire registry and agent"),
                     forming.apply_hooks,
                     timeout_s=1800,
+                ),
+                Step(
+                    "wait_ready",
+                    Text("준비 대기", "Wait until it is ready"),
+                    forming.wait_ready,
+                    timeout_s=1200,
                 ),
                 Step("finish", Text("마무리", "Finish"), forming.finish),
                 Step(

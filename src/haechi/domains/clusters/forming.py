@@ -177,7 +177,7 @@ class Forming:
                 continue  # the first, which initialised the cluster
             log = board.log(member)
             await board.stage(member, "joining", 0.65)
-            invitation = await self._joining.invite(cluster, sponsor=living[0], log=log)
+            invitation = await self._joining.invite_control_plane(cluster, living, board.log)
             await self._joining.join(cluster, member, invitation, living, log)
             await self._joining.withdraw(cluster, invitation)
             await self._joining.take_kubeconfig(cluster, member, log)
@@ -196,7 +196,7 @@ class Forming:
             return
         everyone = await self._c.members(cluster.id)
         living = [one for one in everyone if one.is_control_plane and _is_in(one, members)]
-        invitation = await self._joining.invite(cluster, log=run.log)
+        invitation = await self._joining.invite(cluster)
 
         async def one(member: Member) -> None:
             await board.stage(member, "joining", 0.75)
@@ -229,18 +229,18 @@ class Forming:
             await self._not_ready(run, board, members, seen)
         await self._label(cluster, board.going_on(members), seen)
         for member in board.going_on(members):
-            await board.stage(member, "ready", 0.9)
+            await board.stage(member, "ready", 0.98)
 
     async def apply_hooks(self, run: Run) -> None:
-        """Registry trust, agents: what others do to each node."""
+        """Registry trust, agents: what others do to each node, while its system pods start."""
         cluster, members = await self._whom(run)
         board = Board(run)
 
         async def one(member: Member) -> None:
             for hook in self._c.hooks:
-                await board.stage(member, hook.name, 0.95)
+                await board.stage(member, hook.name, 0.85)
                 await hook.joined(cluster.id, member.device_id, log=board.log(member))
-            await board.stage(member, "ready", 0.98)
+            await board.stage(member, "wired", 0.9)
 
         await self._each(run, board, board.going_on(members), one)
 

@@ -82,13 +82,13 @@ class Rebuilding:
                 ),
                 Step("lead", Text("노드에 알리기", "Tell the nodes"), self.lead, timeout_s=600),
                 Step("settle", Text("노드 맞추기", "Settle the nodes"), self.settle),
+                Step("apply_hooks", Text("노드 마무리", "Finish the node"), forming.apply_hooks),
                 Step(
                     "wait_ready",
                     Text("노드 준비 대기", "Wait for the node"),
                     forming.wait_ready,
                     timeout_s=900,
                 ),
-                Step("apply_hooks", Text("노드 마무리", "Finish the node"), forming.apply_hooks),
                 Step("finish", Text("마무리", "Finish"), self.finish),
             ],
         )
