@@ -5,12 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from haechi.domains.clusters.proxy import (
-    UNIT_TEXT,
-    proxy_backends,
-    proxy_config,
-    with_hosts_entry,
-)
+from haechi.domains.clusters.proxy import UNIT_TEXT, proxy_backends, proxy_config
 
 FOLDER = Path(__file__).parent / "proxy"
 CASES = {
@@ -46,24 +41,3 @@ def test_order_and_repeats_change_nothing():
 def test_no_control_plane_is_a_mistake():
     with pytest.raises(ValueError, match="control plane"):
         proxy_config([])
-
-
-@pytest.mark.parametrize(
-    ("before", "address", "after"),
-    [
-        ("", "127.0.0.1", "127.0.0.1 api.test # haechi\n"),
-        ("127.0.0.1 localhost", None, "127.0.0.1 localhost\n"),
-        (
-            "127.0.0.1 localhost\n\n# site\n10.0.0.1 api.test other # theirs\n",
-            "127.0.0.1",
-            "127.0.0.1 localhost\n\n# site\n10.0.0.1 other\n127.0.0.1 api.test # haechi\n",
-        ),
-        ("127.0.0.1 api.test # haechi\n::1 ip6\n", None, "::1 ip6\n"),
-        ("# 127.0.0.1 api.test\n", None, "# 127.0.0.1 api.test\n"),
-        ("10.0.0.1 xapi.test api.test.org\n", None, "10.0.0.1 xapi.test api.test.org\n"),
-    ],
-)
-def test_hosts_entry(before, address, after):
-    made = with_hosts_entry(before, "api.test", address)
-    assert made == after
-    assert with_hosts_entry(made, "api.test", address) == made

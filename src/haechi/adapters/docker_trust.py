@@ -1,8 +1,8 @@
 """Wires a Docker host to the site registry: how its name resolves and which CA it trusts.
 
 dockerd reads both at each pull, so nothing is restarted: `certs.d/<name>:<port>/ca.crt` and a line
-in the hosts file (an unknown name is asked for again after 5 s at most). Standard library only:
-the agent uses it too. Idempotent; files are replaced as a whole, and only our own line is touched.
+in the hosts file (an unknown name is asked for again after 5 s at most). The agent uses it too: no
+third-party imports. Idempotent; files are replaced as a whole, and only our own line is touched.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-MARK: Final = "# haechi registry"
+from haechi.core.hosts_file import with_name
+
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}")
 
@@ -54,27 +55,12 @@ def _ca_file(config_home: Path, name: str, port: int) -> Path:
     return config_home / "certs.d" / f"{name}:{port}" / "ca.crt"
 
 
-def hosts_text(text: str, name: str, address: str | None) -> str:
-    """A hosts file in which `name` is `address` (None: is not named by us)."""
-    lines = text.splitlines()
-    kept = [old for old in lines if not (old.endswith(MARK) and name in old.split())]
-    if address is None:
-        wanted = kept
-    else:
-        line = f"{address}\t{name}\t{MARK}"
-        if line in lines and lines.count(line) == len(lines) - len(kept):
-            return text
-        # Ours goes first: where somebody else's line names it too, the first one counts.
-        wanted = [line, *kept]
-    return "".join(f"{entry}\n" for entry in wanted)
-
-
 def _set_host(hosts_file: Path, name: str, address: str | None) -> bool:
     try:
         text = hosts_file.read_text("utf-8")
     except FileNotFoundError:
         text = ""
-    wanted = hosts_text(text, name, address)
+    wanted = with_name(text, name, address)
     return wanted != text and _replace(hosts_file, wanted, 0o644)
 
 

@@ -16,12 +16,19 @@ exec head -c "$2" -- "$1"
 
 WRITE: Final = f"""
 set -e
-path=$1 mode=$2 owner=$3
+path=$1 mode=$2 owner=$3 size=$4 in_place=$5
 dir=$(dirname -- "$path")
 mkdir -p -- "$dir"
 new=$(mktemp "$dir/.haechi.XXXXXX")
 trap 'rm -f -- "$new"' EXIT
 cat >"$new"
+[ "$(stat -c %s -- "$new")" = "$size" ] || {{ echo "not all of $path arrived" >&2; exit 1; }}
+if [ "$in_place" = yes ] && [ -e "$path" ]; then
+  cmp -s -- "$new" "$path" && exit {SAME}
+  cat -- "$new" >"$path"
+  sync -- "$path"
+  exit 0
+fi
 chmod "$mode" "$new"
 [ -z "$owner" ] || chown "$owner" "$new"
 if [ -f "$path" ] && [ ! -L "$path" ] && cmp -s -- "$new" "$path" &&
@@ -32,7 +39,8 @@ fi
 sync -- "$new"
 mv -f -T -- "$new" "$path"
 """
-"""path, mode, owner or nothing; the content on standard input."""
+"""path, mode, owner or nothing, size, `yes` for in place; the content on standard input, which also
+ends where the connection does."""
 
 BEGIN: Final = f"""
 set -e

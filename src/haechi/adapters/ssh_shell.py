@@ -105,13 +105,22 @@ class AsyncsshShell:
         return bytes(content.heard)
 
     async def write(
-        self, path: str, content: Stdin, *, mode: int = 0o644, root: bool = True, owner: str = ""
+        self,
+        path: str,
+        content: Stdin,
+        *,
+        mode: int = 0o644,
+        root: bool = True,
+        owner: str = "",
+        in_place: bool = False,
     ) -> bool:
+        data = as_bytes(content) or b""
+        how = "yes" if in_place else "no"
         ended, said = await self._script(
             f"write {path}",
-            scripts.script(scripts.WRITE, path, f"{mode:o}", owner),
+            scripts.script(scripts.WRITE, path, f"{mode:o}", owner, len(data), how),
             root=root,
-            stdin=as_bytes(content) or b"",
+            stdin=data,
         )
         if ended.status == scripts.SAME:
             return False

@@ -174,11 +174,21 @@ class FakeShell:
         return content
 
     async def write(
-        self, path: str, content: Stdin, *, mode: int = 0o644, root: bool = True, owner: str = ""
+        self,
+        path: str,
+        content: Stdin,
+        *,
+        mode: int = 0o644,
+        root: bool = True,
+        owner: str = "",
+        in_place: bool = False,
     ) -> bool:
         del root
         self._reach()
+        there = self.files.get(path) if in_place else None
         file = FakeFile(_bytes(content), mode, owner)
+        if there is not None:
+            file = FakeFile(file.content, there.mode, there.owner)
         if self.files.get(path) == file:
             return False
         self.files[path] = file

@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from haechi.adapters import ssh_scripts as scripts
 from haechi.domains.clusters.host.errors import (
     FileMissing,
     FileTooLarge,
@@ -42,6 +43,33 @@ async def test_a_link_is_replaced_and_not_followed(site):
         link.symlink_to(target)
         assert await shell.write(str(link), "same")
         assert not link.is_symlink() and target.read_text() == "same"
+
+
+async def test_a_file_that_cannot_be_renamed_over_is_written_through(site):
+    async with site() as it, it.open() as shell:
+        path = it.folder / "hosts"
+        assert await shell.write(str(path), "new\n", mode=0o640, in_place=True)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        place = path.stat().st_ino
+        assert await shell.write(str(path), "longer than before\n", in_place=True)
+        assert await shell.write(str(path), "short\n", in_place=True)
+        assert not await shell.write(str(path), "short\n", in_place=True)
+        assert (path.read_text(), path.stat().st_ino) == ("short\n", place)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        assert not list(path.parent.glob(".haechi*"))
+
+
+@pytest.mark.parametrize("in_place", ["yes", "no"])
+async def test_a_content_that_did_not_arrive_whole_replaces_nothing(site, in_place):
+    """As where the connection ends in the middle: the host's side sees the end of its input."""
+    async with site() as it, it.open() as shell:
+        path = it.folder / "hosts"
+        path.write_text("before\n")
+        cut = scripts.script(scripts.WRITE, path, "644", "", 100, in_place)
+        ran = await shell.run(cut, stdin="half", check=False)
+        assert ran.status == 1 and "not all of" in ran.stderr
+        assert path.read_text() == "before\n"
+        assert not list(path.parent.glob(".haechi*"))
 
 
 async def test_send_and_fetch_with_progress(site, tmp_path):

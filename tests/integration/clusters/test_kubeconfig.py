@@ -41,7 +41,7 @@ class LocalShell:
         assert not check or process.returncode == 0, err
         return Ran(process.returncode or 0, out.decode(), err.decode())
 
-    async def write(self, path, content, *, mode=0o644, root=True, owner=""):
+    async def write(self, path, content, *, mode=0o644, root=True, owner="", in_place=False):
         del root
         Path(path).write_text(content.reveal())
         Path(path).chmod(mode)

@@ -264,7 +264,6 @@ async def test_nodes_find_the_registry_where_the_server_is_now(world, lab, clust
     world.context.hooks.insert(0, trust)  # as the app does
     for device_id in ("dev-m", "dev-a", "dev-b"):
         shell = shell_of(world, device_id)
-        shell.on("tee /etc/hosts", do=lambda call, s=shell: s.put("/etc/hosts", call.stdin))
         shell.on("containerd config dump")
         shell.on("ctr -n k8s.io images pull", status=1, stderr="ctr: not found")
         await trust.joined(cluster_id, device_id, log=lambda _: None)

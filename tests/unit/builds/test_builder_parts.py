@@ -17,7 +17,7 @@ from haechi.adapters.docker_errors import (
     RegistryUnreachable,
     from_transfer,
 )
-from haechi.adapters.docker_trust import MARK, unwire_docker_host, wire_docker_host
+from haechi.adapters.docker_trust import unwire_docker_host, wire_docker_host
 from haechi.errors import DiskFull
 
 
@@ -216,8 +216,8 @@ def test_wiring_a_docker_host_is_idempotent_and_can_be_undone(tmp_path):
     assert ca.read_text() == "PEM"
     assert wire_docker_host(**wiring, address="127.0.0.1", ca_pem="other")
     assert ca.read_text() == "PEM"
-    assert hosts.read_text().count(MARK) == 1
-    assert hosts.read_text().startswith("127.0.0.1\tregistry.haechi.internal")
+    assert hosts.read_text().count("# haechi") == 1
+    assert hosts.read_text().startswith("127.0.0.1 registry.haechi.internal")
     unwire_docker_host(**wiring)
     unwire_docker_host(**wiring)
     assert hosts.read_text() == "127.0.0.1 localhost\n10.9.9.9 other.test # mine\n"

@@ -4,7 +4,6 @@ import pytest
 
 from haechi.domains.clusters.proxy import (
     CONFIG_PATH,
-    HOSTS_PATH,
     STAMP_PATH,
     UNIT,
     UNIT_PATH,
@@ -22,8 +21,7 @@ NAME = f"api.{CLUSTER}.haechi.internal"
 @pytest.fixture
 def shell():
     host = FakeHosts().add("dev-a", name="master", lenient=True)
-    host.put(HOSTS_PATH, "127.0.0.1 localhost\n")
-    host.on("tee", do=lambda call: host.put(HOSTS_PATH, call.stdin))
+    host.put("/etc/hosts", "127.0.0.1 localhost\n")
     host.on("systemctl is-active", status=3)
     return host
 
@@ -35,7 +33,7 @@ def verbs(shell):
 async def test_it_is_installed_once(shell):
     assert await install_proxy(shell, CLUSTER, ["192.168.0.9"])
     assert shell.text(CONFIG_PATH) == proxy_config(["192.168.0.9"])
-    assert f"127.0.0.1 {NAME} # haechi\n" in shell.text(HOSTS_PATH)
+    assert f"127.0.0.1 {NAME} # haechi\n" in shell.text("/etc/hosts")
     assert verbs(shell) == [
         "systemctl daemon-reload",
         f"systemctl enable {UNIT}",
@@ -80,7 +78,7 @@ async def test_nothing_is_left_of_it(shell):
     await install_proxy(shell, CLUSTER, ["192.168.0.9"])
     shell.calls.clear()
     await remove_proxy(shell, CLUSTER)
-    assert shell.text(HOSTS_PATH) == "127.0.0.1 localhost\n"
+    assert shell.text("/etc/hosts") == "127.0.0.1 localhost\n"
     removed = next(command for command in shell.commands() if command.startswith("rm "))
     assert all(path in removed for path in (UNIT_PATH, CONFIG_PATH, STAMP_PATH))
     assert f"systemctl disable --now {UNIT}" in verbs(shell)

@@ -1,6 +1,8 @@
 """Nodes are wired to the site registry when they join, checked by a pull, and mended."""
 
+import asyncio
 import json
+import socket
 
 import pytest
 
@@ -28,14 +30,10 @@ class World:
         self.host.put("/etc/hosts", "127.0.0.1 localhost\n")
         self.host.put(ledgers.PATH, json.dumps({"drop_in": DUMP}))
         self.host.on("containerd config dump", stdout=DUMP)
-        self.host.on("tee /etc/hosts", do=self._tee)
         self.host.on("rm -rf")
         self.host.on(PULL, status=1, stderr=NOT_FOUND)
         self.trust = NodeTrust(hosts=self.hosts, access=self.access, nodes=self.nodes)
         self.said = []
-
-    def _tee(self, call):
-        self.host.put("/etc/hosts", call.stdin)
 
     async def access(self, device_id):
         return RegistryAccess(NAME, self.address, "the CA", user=device_id, password="pw")
@@ -87,7 +85,7 @@ async def test_the_duty_follows_another_address_and_else_changes_nothing(world):
     world.address = "10.0.0.9:8425"
     await world.trust.look()
     assert "10.0.0.9" in world.host.text("/etc/hosts")
-    assert "10.0.0.1\t" not in world.host.text("/etc/hosts")
+    assert "10.0.0.1 " not in world.host.text("/etc/hosts")
 
 
 async def test_what_a_tool_took_away_is_put_back(world):
@@ -108,3 +106,17 @@ async def test_a_node_that_leaves_forgets_the_registry(world):
     await world.join()
     await world.trust.leaving("clu-1", "dev-a", log=world.said.append)
     assert "registry.haechi.internal" not in world.host.text("/etc/hosts")
+
+
+async def test_a_registry_whose_name_leads_nowhere_keeps_no_node_out(world, monkeypatch):
+    """And the look at the others goes on."""
+
+    async def nowhere(*_args, **_kwargs):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nowhere)
+    world.address = "gone.site.example:8425"
+    await world.join()
+    assert any("gone.site.example" in one for one in world.said)
+    assert not await world.trust.mend("dev-a")
+    await world.trust.look()

@@ -5,7 +5,6 @@ import pytest
 from haechi.adapters.docker_ssh_errors import OnlyOnLoopback, RegistryNotWired
 from haechi.adapters.docker_ssh_facts import _read
 from haechi.adapters.docker_ssh_trust import is_loopback_url, wire_host
-from haechi.adapters.docker_trust import hosts_text
 from haechi.domains.clusters.host.errors import SudoRefused
 from haechi.protocol.commands import RegistryAccess
 from haechi.testing.hosts import FakeHosts
@@ -25,7 +24,7 @@ def host():
 async def test_the_registrys_name_and_certificate_are_made_known(host):
     assert await wire_host(host, ACCESS)
     lines = host.text("/etc/hosts").splitlines()
-    assert lines[0] == f"192.0.2.9\t{NAME}\t# haechi registry"
+    assert lines[0] == f"192.0.2.9 {NAME} # haechi"
     assert lines[1:] == ["127.0.0.1\tlocalhost", "192.0.2.1\told"]
     assert host.text(CERTIFICATE) == "the CA"
     assert not await wire_host(host, ACCESS)
@@ -35,7 +34,7 @@ async def test_a_server_that_moved_is_followed(host):
     await wire_host(host, ACCESS)
     moved = RegistryAccess(ACCESS.name, "192.0.2.10:8425", "the CA")
     assert await wire_host(host, moved)
-    assert f"192.0.2.10\t{NAME}" in host.text("/etc/hosts")
+    assert f"192.0.2.10 {NAME}" in host.text("/etc/hosts")
     assert "192.0.2.9" not in host.text("/etc/hosts")
 
 
@@ -60,14 +59,6 @@ async def test_a_registry_on_loopback_is_of_no_use_to_another_host(host):
     with pytest.raises(OnlyOnLoopback) as caught:
         await wire_host(host, alone)
     assert caught.value.data["setting"] == "registry.address"
-
-
-def test_only_our_own_line_of_a_hosts_file_is_touched():
-    text = f"192.0.2.5\t{NAME}\n"
-    once = hosts_text(text, NAME, "192.0.2.9")
-    assert once == f"192.0.2.9\t{NAME}\t# haechi registry\n{text}"
-    assert hosts_text(once, NAME, "192.0.2.9") == once
-    assert hosts_text(once, NAME, None) == text
 
 
 def test_what_the_kernel_says():

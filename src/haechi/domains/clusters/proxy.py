@@ -13,17 +13,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from haechi.domains.clusters.host.errors import FileMissing
+from haechi.domains.clusters.host.hosts_file import lead
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.model import API_PORT, API_PROXY_PORT, api_name
 
 UNIT: Final = "haechi-api-proxy.service"
 UNIT_PATH: Final = f"/etc/systemd/system/{UNIT}"
 CONFIG_PATH: Final = "/etc/haechi/api-proxy.cfg"
-HOSTS_PATH: Final = "/etc/hosts"
 STAMP_PATH: Final = "/etc/haechi/api-proxy.loaded"
 STATS_SOCKET: Final = "/run/haechi-api-proxy.sock"
 LOOPBACK: Final = "127.0.0.1"
-_MARK: Final = "# haechi"
 _QUICK_S: Final = 30.0
 
 UNIT_TEXT: Final = f"""\
@@ -115,31 +114,13 @@ def proxy_backends(config: str) -> list[str]:
     return found
 
 
-def with_hosts_entry(text: str, name: str, address: str | None) -> str:
-    """The content of /etc/hosts with `name` leading to `address`, nowhere where it is None. Lines
-    of others stay as they are; a name of theirs that is ours is taken out of them.
-    """
-    kept = []
-    for line in text.splitlines():
-        words = line.partition("#")[0].split()
-        if name not in words[1:]:
-            kept.append(line)
-            continue
-        others = [word for word in words[1:] if word != name]
-        if others:
-            kept.append(" ".join([words[0], *others]))
-    if address is not None:
-        kept.append(f"{address} {name} {_MARK}")
-    return "".join(f"{line}\n" for line in kept)
-
-
 async def install_proxy(shell: Shell, cluster_id: str, addresses: Sequence[str]) -> bool:
     """Have the node's proxy run for these control planes; call it before kubeadm's init or join,
     and again at each change of control planes or addresses. False where nothing was to be done.
     Needs haproxy on the host.
     """
     config = proxy_config(addresses)
-    named = await _lead(shell, api_name(cluster_id), LOOPBACK)
+    named = await lead(shell, api_name(cluster_id), LOOPBACK)
     unit_changed = await shell.write(UNIT_PATH, UNIT_TEXT, mode=0o644)
     _ = await shell.write(CONFIG_PATH, config, mode=0o644)
     # What runs is told by a stamp written last: whoever is interrupted before it does all again.
@@ -174,18 +155,7 @@ async def remove_proxy(shell: Shell, cluster_id: str) -> None:
     await shell.run(["rmdir", "--ignore-fail-on-non-empty", "/etc/haechi"], root=True, check=False)
     await shell.run(["systemctl", "daemon-reload"], root=True, timeout_s=_QUICK_S)
     await shell.run(["systemctl", "reset-failed", UNIT], root=True, check=False)
-    await _lead(shell, api_name(cluster_id), None)
-
-
-async def _lead(shell: Shell, name: str, address: str | None) -> bool:
-    """In place, not by rename: /etc/hosts of a system container is a mount of its own."""
-    before = (await shell.read(HOSTS_PATH)).decode("utf-8", "surrogateescape")
-    after = with_hosts_entry(before, name, address)
-    if sorted(after.split("\n")) == sorted(before.split("\n")):
-        return False
-    content = after.encode("utf-8", "surrogateescape")
-    await shell.run(["tee", HOSTS_PATH], root=True, stdin=content, timeout_s=_QUICK_S)
-    return True
+    await lead(shell, api_name(cluster_id), None)
 
 
 def _place(address: str) -> tuple[int, tuple[int, ...], str]:

@@ -6,12 +6,11 @@ where a pull fails because of it.
 """
 
 import asyncio
-import ipaddress
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from haechi.core.names import NameUnknown, address_of
 from haechi.core.tasks import Tasks
 from haechi.domains.clusters.host import registry_trust, runtime
 from haechi.domains.clusters.host.ports import Hosts, Shell
@@ -74,14 +73,14 @@ class NodeTrust:
         """
         del cluster_id
         async with self._hosts.open(device_id) as shell:
-            access = await self._resolved(device_id)
-            if access is None:
-                return
-            await registry_trust.trust(shell, access, log=log)
-            await registry_trust.repair(shell, log=log)
             try:
+                access = await self._resolved(device_id)
+                if access is None:
+                    return
+                await registry_trust.trust(shell, access, log=log)
+                await registry_trust.repair(shell, log=log)
                 await self.check_pull(shell, access)
-            except NodeCannotPull as error:
+            except (NameUnknown, NodeCannotPull) as error:
                 log(f"-- {error}")
             else:
                 log(f"{access.name} was reached, trusted and entered")
@@ -146,12 +145,14 @@ class NodeTrust:
             await asyncio.sleep(LOOK_S)
 
     async def _resolved(self, device_id: str) -> RegistryAccess | None:
-        """With an address instead of a name: the host may know no name service."""
+        """With an address instead of a name: the host may know no name service. Raises
+        NameUnknown.
+        """
         access = await self._access(device_id)
         if access is None:
             return None
         host, _, port = access.address.rpartition(":")
-        address = await _resolve(host.strip("[]"))
+        address = await address_of(host.strip("[]"))
         shown = f"[{address}]" if ":" in address else address
         return RegistryAccess(
             name=access.name,
@@ -160,12 +161,3 @@ class NodeTrust:
             user=access.user,
             password=access.password,
         )
-
-
-async def _resolve(host: str) -> str:
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return str(found[0][4][0])

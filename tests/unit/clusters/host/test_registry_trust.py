@@ -6,10 +6,10 @@ import tomllib
 import pytest
 
 from haechi.domains.clusters.host import clean, ledger, registry_trust, runtime
-from haechi.domains.clusters.host.errors import RuntimeNotStarting
+from haechi.domains.clusters.host.errors import RuntimeNotStarting, RuntimeUnreadable
 from haechi.domains.clusters.host.ledger import Ledger
 from haechi.protocol.commands import RegistryAccess
-from haechi.testing.hosts import FakeHosts
+from haechi.testing.hosts import FakeFile, FakeHosts
 
 ACCESS = RegistryAccess(
     name="registry.haechi.internal",
@@ -25,7 +25,6 @@ DROP_IN = runtime.containerd_text("registry.k8s.io/pause:3.10", {})
 async def host():
     shell = FakeHosts().add("dev-a", lenient=True)
     shell.put("/etc/hosts", "127.0.0.1 localhost\n")
-    shell.on("tee /etc/hosts", do=lambda call: shell.put("/etc/hosts", call.stdin))
     await ledger.save(shell, Ledger(drop_in=DROP_IN))
     return shell
 
@@ -98,3 +97,23 @@ async def test_a_drop_in_of_others_that_overrides_ours_is_said():
     with pytest.raises(RuntimeNotStarting) as caught:
         await registry_trust.repair(shell, log=print)
     assert "config_path" in caught.value.data["message"]
+
+
+@pytest.mark.parametrize("said", ["level=error msg=bad\n", "a = [\n"])
+async def test_settings_that_cannot_be_read_are_said(said):
+    shell = await host()
+    shell.on("containerd config dump", said)
+    with pytest.raises(RuntimeUnreadable) as caught:
+        await registry_trust.check(shell)
+    assert caught.value.data["what"] == "containerd config dump"
+
+
+@pytest.mark.parametrize("main", [b"imports = [\n", b"# \xff\n"])
+async def test_a_main_file_that_is_none_is_left_as_it_is(main):
+    shell = await host()
+    shell.files[runtime.CONTAINERD_CONFIG] = FakeFile(main)
+    shell.on("containerd config dump", "version = 3\n")
+    with pytest.raises(RuntimeUnreadable) as caught:
+        await registry_trust.repair(shell, log=print)
+    assert caught.value.data["what"] == runtime.CONTAINERD_CONFIG
+    assert shell.files[runtime.CONTAINERD_CONFIG].content == main

@@ -10,8 +10,9 @@ from importlib.resources import files
 from typing import Final
 
 from haechi.domains.clusters.host import ledger as ledgers
-from haechi.domains.clusters.host import packages, registry_trust
+from haechi.domains.clusters.host import packages
 from haechi.domains.clusters.host.errors import NotCleaned
+from haechi.domains.clusters.host.hosts_file import lead
 from haechi.domains.clusters.host.ledger import Ledger
 from haechi.domains.clusters.host.ports import Shell
 
@@ -36,7 +37,7 @@ async def clean(shell: Shell, *, log: OnText) -> None:
         return
     await packages.remove(shell, ledger.packages, log=log)
     for name in ledger.names:
-        await registry_trust.lead(shell, name, None)
+        await lead(shell, name, None)
     for unit in ledger.masked:
         await shell.run(["systemctl", "unmask", "--quiet", unit], root=True, check=False)
     # The note goes last: whoever is interrupted before that does all of it again.

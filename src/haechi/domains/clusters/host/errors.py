@@ -327,6 +327,20 @@ class RuntimeNotStarting(Upstream):
     )
 
 
+class RuntimeUnreadable(Upstream):
+    """`what`: the file or the command whose text is no TOML."""
+
+    code = "clusters.runtime_unreadable"
+    detail = Text(
+        "호스트 '{host}'의 containerd 설정({what})을 읽을 수 없습니다: {message}",
+        "The settings of containerd on host '{host}' ({what}) cannot be read: {message}",
+    )
+    remedy = Text(
+        "호스트에서 'containerd config dump'가 성공하도록 /etc/containerd의 파일을 고치세요.",
+        "Correct the files in /etc/containerd on the host until `containerd config dump` succeeds.",
+    )
+
+
 class ImagesNotImported(Upstream):
     code = "clusters.images_not_imported"
     detail = Text(

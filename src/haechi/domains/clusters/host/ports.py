@@ -119,10 +119,19 @@ class Shell(Protocol):
         """A file's content. Raises FileMissing, FileTooLarge."""
 
     async def write(
-        self, path: str, content: Stdin, *, mode: int = 0o644, root: bool = True, owner: str = ""
+        self,
+        path: str,
+        content: Stdin,
+        *,
+        mode: int = 0o644,
+        root: bool = True,
+        owner: str = "",
+        in_place: bool = False,
     ) -> bool:
         """Make or replace a file as a whole (temporary file, fsync, rename), its folders too. False
-        where it had this content, mode and owner (`user:group`) already. Raises HostDiskFull.
+        where it had this content, mode and owner (`user:group`) already. `in_place`: a file that is
+        there keeps its place, mode and owner, and gets the content once all of it has arrived; for
+        those that cannot be renamed over. Raises HostDiskFull.
         """
 
     async def send(

@@ -18,9 +18,14 @@ from typing import Any, Final
 from haechi.core.secrets import Secret
 from haechi.domains.clusters.host import ledger as ledgers
 from haechi.domains.clusters.host import runtime
-from haechi.domains.clusters.host.errors import FileMissing, RuntimeNotStarting, short
+from haechi.domains.clusters.host.errors import (
+    FileMissing,
+    RuntimeNotStarting,
+    RuntimeUnreadable,
+    short,
+)
+from haechi.domains.clusters.host.hosts_file import lead
 from haechi.domains.clusters.host.ports import Shell
-from haechi.domains.clusters.proxy import HOSTS_PATH, with_hosts_entry
 from haechi.protocol.commands import RegistryAccess
 
 OnText = Callable[[str], None]
@@ -74,17 +79,19 @@ async def distrust(shell: Shell, name: str) -> None:
 
 
 async def check(shell: Shell) -> list[str]:
-    """What of haechi's settings containerd does not go by; empty where all is well."""
+    """What of haechi's settings containerd does not go by; empty where all is well. Raises
+    RuntimeUnreadable.
+    """
     note = await ledgers.read(shell)
     wanted = tomllib.loads(note.drop_in).get("plugins", {}) if note and note.drop_in else {}
     ran = await shell.run(["containerd", "config", "dump"], root=True, timeout_s=_QUICK_S)
-    effective = tomllib.loads(ran.stdout).get("plugins", {})
+    effective = _parsed(shell, ran.stdout.encode(), "containerd config dump").get("plugins", {})
     return sorted(_lacking(wanted, effective, ()))
 
 
 async def repair(shell: Shell, *, log: OnText) -> bool:
     """Have containerd go by haechi's settings again, beside those of others. False where it did.
-    Restarts containerd; containers go on. Raises RuntimeNotStarting.
+    Restarts containerd; containers go on. Raises RuntimeNotStarting, RuntimeUnreadable.
     """
     lost = await check(shell)
     if not lost:
@@ -94,10 +101,11 @@ async def repair(shell: Shell, *, log: OnText) -> bool:
     if note is not None and note.drop_in:
         await shell.write(runtime.CONTAINERD_DROP_IN, note.drop_in)
     try:
-        main = (await shell.read(runtime.CONTAINERD_CONFIG, root=True)).decode()
+        main = await shell.read(runtime.CONTAINERD_CONFIG, root=True)
     except FileMissing:
-        main = ""
-    await shell.write(runtime.CONTAINERD_CONFIG, with_imports(main))
+        main = b""
+    _ = _parsed(shell, main, runtime.CONTAINERD_CONFIG)
+    await shell.write(runtime.CONTAINERD_CONFIG, with_imports(main.decode()))
     if still := await check(shell):
         raise RuntimeNotStarting(
             host=shell.host.name, message=f"overridden by another drop-in: {', '.join(still)}"
@@ -109,6 +117,15 @@ async def repair(shell: Shell, *, log: OnText) -> bool:
         raise RuntimeNotStarting(host=shell.host.name, message=short(ran.last_line))
     log("containerd reads haechi's settings again")
     return True
+
+
+def _parsed(shell: Shell, text: bytes, what: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text.decode())
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise RuntimeUnreadable(
+            host=shell.host.name, what=what, message=short(str(error))
+        ) from error
 
 
 def with_imports(main: str) -> str:
@@ -135,16 +152,3 @@ def _lacking(wanted: dict[str, Any], found: Any, path: tuple[str, ...]) -> list[
         elif own != value:
             lost.append(".".join((*path, key)))
     return lost
-
-
-async def lead(shell: Shell, name: str, address: str | None) -> bool:
-    """Have `name` lead there, or nowhere. Written in place: /etc/hosts of a system container is a
-    mount of its own.
-    """
-    before = (await shell.read(HOSTS_PATH)).decode("utf-8", "surrogateescape")
-    after = with_hosts_entry(before, name, address)
-    if sorted(after.splitlines()) == sorted(before.splitlines()):
-        return False
-    content = after.encode("utf-8", "surrogateescape")
-    await shell.run(["tee", HOSTS_PATH], root=True, stdin=content, timeout_s=_QUICK_S)
-    return True
