@@ -12,15 +12,17 @@ import apsw
 _CACHED: Final = 20_000
 _MAX_RANGES: Final = 500
 
-Ranges = list[list[int]]
-"""Rising, disjoint, not touching: [low, high] each."""
+Range = list[int]
+"""[low, high]."""
+Ranges = list[Range]
+"""Rising, disjoint, not touching."""
 
 
 class Seen:
     def __init__(self) -> None:
         self._ranges: dict[int, Ranges] = {}
-        self._tails: set[int] = set()
-        """Instances of which only the last range changed."""
+        self._tails: dict[int, int] = {}
+        """Instance → its first range that changed, where those before it did not."""
         self._rewritten: set[int] = set()
 
     def forget(self) -> None:
@@ -29,6 +31,16 @@ class Seen:
         self._tails.clear()
         self._rewritten.clear()
 
+    def newest(self, connection: apsw.Connection, instance: int) -> Range | None:
+        """The last range, for a caller who makes it longer by the number that follows it."""
+        ranges = self._ranges.get(instance)
+        if ranges is None:
+            ranges = self._load(connection, instance)
+        if not ranges:
+            return None
+        self._tails.setdefault(instance, len(ranges) - 1)
+        return ranges[-1]
+
     def add(self, connection: apsw.Connection, instance: int, seq: int) -> bool:
         """False where it was there already."""
         ranges = self._ranges.get(instance)
@@ -36,15 +48,15 @@ class Seen:
             ranges = self._load(connection, instance)
         if ranges and seq == ranges[-1][1] + 1:
             ranges[-1][1] = seq
-            self._tails.add(instance)
+            self._tails.setdefault(instance, len(ranges) - 1)
             return True
         if not ranges or seq > ranges[-1][1]:
+            self._tails.setdefault(instance, len(ranges))
             ranges.append([seq, seq])
             if len(ranges) > _MAX_RANGES:
                 # The oldest gap is closed: rows so late that nobody can still be sending them.
                 ranges[0][1] = ranges.pop(1)[1]
                 self._rewritten.add(instance)
-            self._tails.add(instance)
             return True
         return self._add_late(ranges, instance, seq)
 
@@ -66,9 +78,9 @@ class Seen:
         for instance in self._rewritten:
             connection.execute("DELETE FROM result_seen WHERE instance = ?", (instance,))
             rows += [(instance, low, high) for low, high in self._ranges[instance]]
-        for instance in self._tails - self._rewritten:
-            low, high = self._ranges[instance][-1]
-            rows.append((instance, low, high))
+        for instance, first in self._tails.items():
+            if instance not in self._rewritten:
+                rows += [(instance, low, high) for low, high in self._ranges[instance][first:]]
         if rows:
             connection.executemany("INSERT OR REPLACE INTO result_seen VALUES (?, ?, ?)", rows)
         self._tails.clear()
