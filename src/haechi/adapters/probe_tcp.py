@@ -108,16 +108,20 @@ class TcpProbe:
     def forget(self, address: str) -> None:
         """Nobody asks for this host any more."""
         for key in [one for one in self._kept if one.rpartition(":")[0] == address]:
-            self._kept.pop(key)[1].transport.abort()
+            # Held by a name: a writer that nothing holds is collected before it is told to close.
+            _, writer = self._kept.pop(key)
+            writer.transport.abort()
 
     async def close(self) -> None:
+        """Without TLS's goodbye: a host that lost its power would never answer it."""
         self._closed = True
-        for _, writer in self._kept.values():
-            writer.close()
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(1):
-                    await writer.wait_closed()
+        writers = [writer for _, writer in self._kept.values()]
         self._kept.clear()
+        for writer in writers:
+            writer.transport.abort()
+        for writer in writers:
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 def _meant(error: OSError) -> Answer:
