@@ -1,12 +1,15 @@
 """Reads results from the telemetry DB; runs in its reader threads.
 
-Every question walks one index by row number, which is time: class, camera, or source. Conditions
-beside the one that was walked are prefixed with `+`, so that SQLite does not choose another way.
+Every question walks by row number, which is time: the rows themselves, or one index that has each
+camera's rows of each source together, as many walks as there are such streams, merged while they
+are read. A class is looked up in the minutes in which it was counted; only rows of those are read.
 """
 # ruff: noqa: S608 - only names and placeholders of this file go into SQL; values are bound
 
+import heapq
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import apsw
@@ -18,11 +21,11 @@ from haechi.domains.results.schema import (
     ARRIVAL,
     ID_BITS,
     NOT_AUTHORITATIVE,
+    OTHER_CLASS,
     SCOPE,
     UNCERTAIN,
 )
 
-_MANY_SOURCES: Final = 64
 _MAX_ID: Final = (1 << 63) - 1
 _COLUMNS: Final = """
     r.id, r.received_ms, r.stored_ms, r.flags, r.class_prob, r.took_ms, r.seq, r.epoch,
@@ -34,6 +37,22 @@ _COLUMNS: Final = """
     s.device_id, s.deployment_id, s.package_id, s.package_name, s.version_id, s.version,
     s.image_digest
 """
+_OF_STREAM: Final = "r.camera IS ? AND r.source = ? AND r.id BETWEEN ? AND ?"
+_SAYS_CLASS: Final = """
+AND (r.class = ? OR EXISTS (SELECT 1 FROM json_each(r.objects) o WHERE o.value ->> 4 = ?))
+"""
+_SAYS_ANOTHER: Final = """
+AND (r.class = ? OR EXISTS (
+    SELECT 1 FROM json_each(r.objects) o WHERE o.value ->> 4 = ? OR NOT EXISTS (
+        SELECT 1 FROM result_names n JOIN result_minutes m ON m.class = n.number
+        WHERE n.text = o.value ->> 4 AND m.camera = ? AND m.source = ? AND m.minute = ?
+    )
+))
+"""
+"""Of `OTHER_CLASS`: one that was not counted under its own name."""
+
+Stream = tuple[int | None, int]
+"""(camera, source)."""
 
 
 class NothingMatches(Exception):
@@ -70,50 +89,70 @@ def _ids(
     sources = _sources(connection, asked)
     class_ = _name(connection, asked.class_)
     if class_ is not None:
-        table, walked, value = "result_classes k JOIN results r ON r.id = k.id", "k.class", class_
-        key = "k.id"
-    elif camera is not None:
-        table, walked, value, key = "results r", "r.camera", camera, "r.id"
-    elif sources is not None and len(sources) <= _MANY_SOURCES:
-        return _ids_of_sources(connection, sources, low, high, limit)
+        walks = [
+            _walk_class(connection, (class_, str(asked.class_)), stream, low, high)
+            for stream in _streams(connection, camera, sources)
+        ]
+    elif camera is not None or sources is not None:
+        walks = [
+            _walk(connection, _OF_STREAM, (*stream, low, high))
+            for stream in _streams(connection, camera, sources)
+        ]
     else:
-        table, walked, value, key = "results r NOT INDEXED", "", 0, "r.id"
-    conditions, values = [f"{key} BETWEEN ? AND ?"], [low, high]
-    if walked:
-        conditions.append(f"{walked} = ?")
-        values.append(value)
-    if camera is not None and walked != "r.camera":
-        conditions.append("+r.camera = ?")
-        values.append(camera)
-    if sources is not None:
-        conditions.append(f"+r.source IN ({_marks(sources)})")
-        values += sources
-    rows = connection.execute(
-        f"SELECT {key} FROM {table} WHERE {' AND '.join(conditions)} ORDER BY {key} DESC LIMIT ?",
-        (*values, limit),
+        walks = [_walk(connection, "r.id BETWEEN ? AND ?", (low, high))]
+    return list(islice(heapq.merge(*walks, reverse=True), limit))
+
+
+def _walk(
+    connection: apsw.Connection, condition: str, values: tuple[int | str | None, ...]
+) -> Iterator[int]:
+    """Row numbers, newest first, read as they are asked for."""
+    for (row_id,) in connection.execute(
+        f"SELECT r.id FROM results r WHERE {condition} ORDER BY r.id DESC", values
+    ):
+        yield int(row_id)
+
+
+def _walk_class(
+    connection: apsw.Connection, class_: tuple[int, str], stream: Stream, low: int, high: int
+) -> Iterator[int]:
+    number, text = class_
+    counted = (stream[0] or 0, stream[1])
+    minutes = connection.execute(
+        "SELECT minute FROM result_minutes WHERE class = ? AND camera = ? AND source = ?"
+        " AND minute BETWEEN ? AND ? ORDER BY minute DESC",
+        (number, *counted, _minute_of(low), _minute_of(high)),
     )
-    return [int(row[0]) for row in rows]
+    for (minute,) in minutes:
+        first, last = _bounds(minute * 60_000, (minute + 1) * 60_000)
+        values = (*stream, max(first, low), min(last, high), number, text)
+        if text == OTHER_CLASS:
+            yield from _walk(connection, _OF_STREAM + _SAYS_ANOTHER, (*values, *counted, minute))
+        else:
+            yield from _walk(connection, _OF_STREAM + _SAYS_CLASS, values)
+
+
+def _streams(
+    connection: apsw.Connection, camera: int | None, sources: set[int] | None
+) -> list[Stream]:
+    """Those of one camera, or of all and of those without one."""
+    cameras = [camera] if camera is not None else [None, *_each(connection, "camera", "results")]
+    return [
+        (one, source)
+        for one in cameras
+        for source in _each(connection, "source", "results", "camera IS ?", (one,))
+        if sources is None or source in sources
+    ]
+
+
+def _minute_of(row_id: int) -> int:
+    return (row_id >> ID_BITS) // 60_000
 
 
 def _bounds(from_ms: int, to_ms: int | None) -> tuple[int, int]:
     """First and last id of a period; times beyond what an id can hold (year 2248) mean its end."""
     last = _MAX_ID if to_ms is None else (to_ms << ID_BITS) - 1
     return min(from_ms << ID_BITS, _MAX_ID), min(last, _MAX_ID)
-
-
-def _ids_of_sources(
-    connection: apsw.Connection, sources: list[int], low: int, high: int, limit: int
-) -> list[int]:
-    """The newest of each, merged: a walk by several sources at once would have to sort all."""
-    ids: list[int] = []
-    for source in sources:
-        rows = connection.execute(
-            "SELECT id FROM results WHERE source = ? AND id BETWEEN ? AND ?"
-            " ORDER BY id DESC LIMIT ?",
-            (source, low, high, limit),
-        )
-        ids += [int(row[0]) for row in rows]
-    return sorted(ids, reverse=True)[:limit]
 
 
 def _name(connection: apsw.Connection, text: str | None) -> int | None:
@@ -125,7 +164,7 @@ def _name(connection: apsw.Connection, text: str | None) -> int | None:
     return int(row[0])
 
 
-def _sources(connection: apsw.Connection, asked: Filter) -> list[int] | None:
+def _sources(connection: apsw.Connection, asked: Filter) -> set[int] | None:
     conditions = {
         "device_id": asked.device_id,
         "deployment_id": asked.deployment_id,
@@ -138,13 +177,13 @@ def _sources(connection: apsw.Connection, asked: Filter) -> list[int] | None:
         "SELECT number FROM result_sources WHERE " + " AND ".join(f"{name} = ?" for name in given),
         tuple(given.values()),
     )
-    numbers = [int(row[0]) for row in rows]
+    numbers = {int(row[0]) for row in rows}
     if not numbers:
         raise NothingMatches
     return numbers
 
 
-def _marks(values: Sequence[object]) -> str:
+def _marks(values: Collection[object]) -> str:
     return ",".join("?" * len(values))
 
 
@@ -224,7 +263,7 @@ def _by_minutes(
     to_ms: int,
     bucket_ms: int,
     camera: int | None,
-    sources: list[int] | None,
+    sources: set[int] | None,
 ) -> list[Any]:
     minutes_per_bucket = bucket_ms // 60_000
     cameras = [camera] if camera is not None else _each(connection, "camera", "result_minutes")
@@ -239,12 +278,20 @@ def _by_minutes(
     return rows
 
 
-def _each(connection: apsw.Connection, column: str, table: str) -> list[int]:
-    """Each value of an index's first column once, by jumping from one to the next."""
+def _each(
+    connection: apsw.Connection,
+    column: str,
+    table: str,
+    within: str = "true",
+    values: tuple[int | None, ...] = (),
+) -> list[int]:
+    """Each value of an index's first column once, or of its second `within` one value of the first,
+    by jumping from one to the next."""
     rows = connection.execute(
-        f"WITH RECURSIVE one(v) AS (SELECT min({column}) FROM {table} UNION ALL"
-        f" SELECT (SELECT min({column}) FROM {table} WHERE {column} > one.v) FROM one"
-        " WHERE one.v IS NOT NULL) SELECT v FROM one WHERE v IS NOT NULL"
+        f"WITH RECURSIVE one(v) AS (SELECT min({column}) FROM {table} WHERE {within} UNION ALL"
+        f" SELECT (SELECT min({column}) FROM {table} WHERE {within} AND {column} > one.v) FROM one"
+        " WHERE one.v IS NOT NULL) SELECT v FROM one WHERE v IS NOT NULL",
+        (*values, *values),
     )
     return [int(row[0]) for row in rows]
 
@@ -255,31 +302,37 @@ def _by_rows(
     to_ms: int,
     bucket_ms: int,
     camera: int | None,
-    sources: list[int] | None,
+    sources: set[int] | None,
 ) -> list[Any]:
-    conditions, values = ["r.id BETWEEN ? AND ?"], list(_bounds(from_ms, to_ms))
-    if camera is not None:
-        conditions.append("r.camera = ?")
-        values.append(camera)
-    if sources:
-        conditions.append(f"+r.source IN ({_marks(sources)})")
-        values += sources
-    where = " AND ".join(conditions)
+    period = _bounds(from_ms, to_ms)
+    if camera is None and sources is None:
+        return _buckets(connection, bucket_ms, "r.id BETWEEN ? AND ?", period)
+    return [
+        row
+        for stream in _streams(connection, camera, sources)
+        for row in _buckets(connection, bucket_ms, _OF_STREAM, (*stream, *period))
+    ]
+
+
+def _buckets(
+    connection: apsw.Connection, bucket_ms: int, where: str, values: tuple[int | None, ...]
+) -> list[Any]:
+    """(bucket, class, looks, objects) of the rows that match."""
     bucket = f"(r.id >> {ID_BITS}) / {bucket_ms}"
     looks = connection.execute(
         f"SELECT {bucket}, {ANY_CLASS}, count(*), 0 FROM results r WHERE {where} GROUP BY 1",
-        tuple(values),
+        values,
     ).fetchall()
     whole = connection.execute(
         f"SELECT {bucket}, r.class, count(*), count(*) FROM results r"
         f" WHERE {where} AND r.class IS NOT NULL GROUP BY 1, 2",
-        tuple(values),
+        values,
     ).fetchall()
     parts = connection.execute(
         f"SELECT {bucket}, (SELECT number FROM result_names WHERE text = o.value ->> 4),"
         f" count(DISTINCT r.id), count(*) FROM results r, json_each(r.objects) o"
         f" WHERE {where} AND r.objects IS NOT NULL GROUP BY 1, 2",
-        tuple(values),
+        values,
     ).fetchall()
     return [*looks, *whole, *parts]
 
@@ -294,10 +347,6 @@ def delete_before(connection: apsw.Connection, before_ms: int, limit: int) -> in
     if last is not None and last[0] is not None:
         connection.execute("DELETE FROM results WHERE id <= ?", last)
         deleted = connection.changes()
-        for class_ in _each(connection, "class", "result_classes"):
-            connection.execute(
-                "DELETE FROM result_classes WHERE class = ? AND id <= ?", (class_, last[0])
-            )
     if deleted < limit:
         for camera in _each(connection, "camera", "result_minutes"):
             connection.execute(

@@ -14,11 +14,10 @@ from haechi.domains.results.schema import (
     CLASSES_A_DAY,
     DAY_MS,
     ID_BITS,
-    LAST_MS,
     OTHER_CLASS,
     SCOPE,
 )
-from haechi.domains.results.seen import Seen
+from haechi.domains.results.seen import Range, Seen
 
 _COUNTER_MASK: Final = (1 << ID_BITS) - 1
 _CACHED: Final = 50_000
@@ -31,7 +30,7 @@ _FORGET: Final = """
 DELETE FROM result_names AS n WHERE used_day < ?
  AND number < (SELECT max(number) FROM result_names)  -- numbers are never given again
  AND NOT EXISTS (SELECT 1 FROM results WHERE camera = n.number)
- AND NOT EXISTS (SELECT 1 FROM result_classes WHERE class = n.number)
+ AND NOT EXISTS (SELECT 1 FROM result_minutes WHERE class = n.number)
  AND NOT EXISTS (SELECT 1 FROM result_minutes WHERE camera = n.number)
 RETURNING number
 """
@@ -43,12 +42,15 @@ ON CONFLICT DO UPDATE SET results = results + excluded.results, objects = object
 
 Numbers = tuple[int, int | None, int | None, int | None]
 """Of source, camera, instance, assignment."""
+Tallied = tuple[int, int, int, str | None, tuple[tuple[str, int], ...]]
+"""Camera, minute, source, class and objects: rows alike in these are counted together."""
 
 
 class NewRow(NamedTuple):
     """A checked result on its way into the file; the long texts are encoded already."""
 
     captured_ms: int
+    """0 to LAST_MS."""
     received_ms: int
     stored_ms: int
     source: Source
@@ -146,42 +148,53 @@ class ResultStore:
     def _insert(self, connection: apsw.Connection, rows: Sequence[NewRow]) -> list[int]:
         ids: list[int] = []
         values: list[tuple[object, ...]] = []
-        classes: list[tuple[int, int]] = []
-        minutes: dict[tuple[int, int, int, int], list[int]] = {}
+        tally: dict[Tallied, int] = {}
         if rows and rows[0].stored_ms // DAY_MS != self._day:
             self.forget()
             self._day = rows[0].stored_ms // DAY_MS
-        numbers = self._numbers_of
-        new = self._seen.add
-        counter, names = self._counter, self._names
+        counter = self._counter
         last: tuple[Source, str | None, str | None, str | None] | None = None
         source, camera, instance, assignment = 0, None, None, None
+        newest: Range | None = None
         for row in rows:
-            # Taken apart at once: this loop is what a batch costs.
-            (captured_ms, received_ms, stored_ms, source_, camera_id, instance_, seq) = row[:7]
-            (assignment_id, epoch, flags, class_, class_prob, took_ms, seen) = row[7:14]
-            stream = (source_, camera_id, instance_, assignment_id)
+            # Taken apart at once and without a call for the usual row: this loop is what a batch
+            # costs.
+            (
+                captured_ms,
+                received_ms,
+                stored_ms,
+                said_by,
+                camera_id,
+                instance_id,
+                seq,
+                assignment_id,
+                epoch,
+                flags,
+                class_,
+                class_prob,
+                took_ms,
+                seen,
+                objects,
+                attributes,
+                claimed,
+            ) = row
+            stream = (said_by, camera_id, instance_id, assignment_id)
             if stream != last:  # mostly the same AI says one after the other
-                source, camera, instance, assignment = numbers(connection, *stream)
+                source, camera, instance, assignment = self._numbers_of(connection, *stream)
+                newest = None if instance is None else self._seen.newest(connection, instance)
                 last = stream
-            if instance is not None and seq is not None and not new(connection, instance, seq):
-                ids.append(0)
-                continue
-            captured_ms = min(max(captured_ms, 0), LAST_MS)
+            if instance is not None and seq is not None:
+                if newest is not None and seq == newest[1] + 1:
+                    newest[1] = seq
+                elif self._seen.add(connection, instance, seq):
+                    newest = self._seen.newest(connection, instance)
+                else:
+                    ids.append(0)
+                    continue
             row_id = captured_ms << ID_BITS | next(counter) & _COUNTER_MASK
             ids.append(row_id)
-            class_number = None
-            if class_ is not None:
-                class_number = names.get(class_) or self._class(connection, source, class_)
-                seen = _and_one(seen, class_)
-            counted, minute = camera or 0, captured_ms // 60_000
-            objects = 0
-            for name, times in seen:
-                class_seen = names.get(name) or self._class(connection, source, name)
-                classes.append((class_seen, row_id))
-                _count(minutes, (counted, minute, source, class_seen), times)
-                objects += times
-            _count(minutes, (counted, minute, source, ANY_CLASS), objects)
+            key = (camera or 0, captured_ms // 60_000, source, class_, seen)
+            tally[key] = tally.get(key, 0) + 1
             values.append(
                 (
                     row_id,
@@ -194,18 +207,38 @@ class ResultStore:
                     received_ms,
                     stored_ms,
                     flags,
-                    class_number,
+                    None if class_ is None else self._class(connection, source, class_),
                     class_prob,
                     took_ms,
-                    *row[14:],
+                    objects,
+                    attributes,
+                    claimed,
                 )
             )
         if values:
             connection.executemany(_INSERT, values)
-            connection.executemany("INSERT OR IGNORE INTO result_classes VALUES (?, ?)", classes)
-            connection.executemany(_COUNT, [(*key, *counts) for key, counts in minutes.items()])
+            connection.executemany(_COUNT, self._counts(connection, tally))
             self._seen.save(connection)
         return ids
+
+    def _counts(
+        self, connection: apsw.Connection, tally: dict[Tallied, int]
+    ) -> list[tuple[int, ...]]:
+        """Lines for `result_minutes`: each look, and each class that was seen."""
+        minutes: dict[tuple[int, int, int, int], list[int]] = {}
+        for (camera, minute, source, class_, seen), looks in tally.items():
+            times = dict(seen)
+            if class_ is not None:  # one of the whole frame counts as one object more
+                times[class_] = times.get(class_, 0) + 1
+            counted = {ANY_CLASS: sum(times.values())}
+            for name, objects in times.items():
+                number = self._class(connection, source, name)
+                counted[number] = counted.get(number, 0) + objects
+            for number, objects in counted.items():
+                line = minutes.setdefault((camera, minute, source, number), [0, 0])
+                line[0] += looks
+                line[1] += looks * objects
+        return [(*key, *line) for key, line in minutes.items()]
 
     def _numbers_of(
         self,
@@ -242,9 +275,12 @@ class ResultStore:
         return number
 
     def _class(self, connection: apsw.Connection, source: int, text: str) -> int:
-        """Of a class not met today. An AI that makes up names without end has those counted
-        together: the row keeps what it said of its objects, lists and charts do not grow.
+        """An AI that makes up names without end has those counted together: the row keeps what it
+        said of its objects, lists and charts do not grow.
         """
+        known = self._names.get(text)
+        if known is not None:
+            return known
         self._new_classes[source] += 1
         if self._new_classes[source] > CLASSES_A_DAY:
             text = OTHER_CLASS
@@ -284,21 +320,3 @@ class ResultStore:
         if gone:
             self.forget()
         return [len(rows) for rows in deleted]
-
-
-def _and_one(seen: tuple[tuple[str, int], ...], class_: str) -> tuple[tuple[str, int], ...]:
-    """A class of the whole frame counts as one object more."""
-    counts = dict(seen)
-    counts[class_] = counts.get(class_, 0) + 1
-    return tuple(counts.items())
-
-
-def _count(
-    minutes: dict[tuple[int, int, int, int], list[int]], key: tuple[int, int, int, int], seen: int
-) -> None:
-    counts = minutes.get(key)
-    if counts is None:
-        minutes[key] = [1, seen]
-    else:
-        counts[0] += 1
-        counts[1] += seen
