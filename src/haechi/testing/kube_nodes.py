@@ -75,10 +75,28 @@ class KubeNodes:
         if noticed:
             await self._ready(name, "Unknown", "Kubelet stopped posting node status.")
 
-    async def bring_back(self, name: str) -> None:
+    async def bring_back(self, name: str, *, restarted: bool = False) -> None:
+        """`restarted`: it had lost its power; what ran there begins again after a moment."""
         self.away.discard(name)
         self.store.raw[_stats_path(name)] = STATS
         await self._ready(name, "True", "kubelet is posting ready status")
+        if restarted:
+            ended = {"exitCode": 255, "reason": "Unknown"}
+            await self._containers(name, state={"terminated": ended})
+            await self._containers(
+                name,
+                state={"running": {"startedAt": STARTED}},
+                lastState={"terminated": ended},
+                restartCount=1,
+            )
+
+    async def _containers(self, node: str, **status: Any) -> None:
+        """What its kubelet says of those of AIs."""
+        for key, pod in list(self.store.objects.items()):
+            told = pod.get("status", {}).get("containerStatuses")
+            if key.plural == "pods" and pod["spec"].get("nodeName") == node and told:
+                patch = {"status": {"containerStatuses": [{**told[0], **status}]}}
+                _ = await self.store.merge(key, patch, subresource="status")
 
     async def _ready(self, name: str, status: str, message: str) -> None:
         condition = {"type": "Ready", "status": status, "reason": "x", "message": message}

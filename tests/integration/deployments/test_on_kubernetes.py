@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from haechi.adapters.engine_kube import KubeEngine
+from haechi.adapters.kube_errors import KubeUnreachable, NodeAway
 from haechi.adapters.kube_lightkube import LightKubes
 from haechi.adapters.kube_nodes import Seat
 from haechi.core.access import SYSTEM
@@ -45,7 +46,7 @@ class OnKubernetes(World):
 async def site(tmp_path, monkeypatch) -> AsyncIterator[OnKubernetes]:
     monkeypatch.setattr(keeping, "LEAVE_ALONE", timedelta(0))
     # Generous where a busy machine decides: only what is meant to fail does.
-    patient = replace(PACE, within_s=60, link_s=60)
+    patient = replace(PACE, away_s=60, within_s=60, link_s=60)
     monkeypatch.setattr(sys.modules[World.__module__], "PACE", patient)
     kubes = LightKubes()
     async with running_kube(tmp_path) as kube:
@@ -113,18 +114,7 @@ async def test_a_node_is_waited_for_whatever_its_agent_says(site):
 
 async def test_a_host_that_died_unnoticed_proves_nothing_until_it_is_back(site, monkeypatch):
     """The API calls it Ready, and its pods running, for most of a minute."""
-    died = asyncio.Event()
-    info = KubeEngine.info
-
-    async def dead(self, device_id):
-        if site.nodes.running("dev-a") and not died.is_set():
-            await site.nodes.lose("gate", noticed=False)
-            died.set()
-        return await info(self, device_id)
-
-    monkeypatch.setattr(KubeEngine, "info", dead)
-    operation = await site.begin_deploy("1")
-    await eventually(died.is_set)
+    operation = await _dies_before_it_is_proven(site, monkeypatch)
     asked = len(site.kube.api.calls)
     await eventually(lambda: len(site.kube.api.calls) > asked + 20)
     assert (await site.operations.get(operation.id)).state == "running"
@@ -133,6 +123,35 @@ async def test_a_host_that_died_unnoticed_proves_nothing_until_it_is_back(site, 
     ended = await site.operations.wait(operation.id)
     assert ended.state == "succeeded", ended.error
     assert site.versions_on() == ["1"]
+
+
+async def test_what_ended_with_its_hosts_power_proves_itself_when_it_runs_again(site, monkeypatch):
+    operation = await _dies_before_it_is_proven(site, monkeypatch)
+    await site.nodes.bring_back("gate", restarted=True)
+    ended = await site.operations.wait(operation.id)
+    assert ended.state == "succeeded", ended.error
+    assert site.versions_on() == ["1"]
+
+
+async def _dies_before_it_is_proven(site, monkeypatch):
+    """The operation that has just begun, on a host that has just lost its power."""
+    died, missed = asyncio.Event(), asyncio.Event()
+    info = KubeEngine.info
+
+    async def dead(self, device_id):
+        if site.nodes.running("dev-a") and not died.is_set():
+            await site.nodes.lose("gate", noticed=False)
+            died.set()
+        try:
+            return await info(self, device_id)
+        except NodeAway:
+            missed.set()
+            raise
+
+    monkeypatch.setattr(KubeEngine, "info", dead)
+    operation = await site.begin_deploy("1")
+    await eventually(missed.is_set)
+    return operation
 
 
 async def test_the_new_version_is_there_before_the_old_one_goes(site):
@@ -215,6 +234,24 @@ async def test_an_api_that_is_away_for_a_while_only_delays(site):
         site.kube.api.faults.append((503, "the server is currently unable to handle the request"))
     operation = await site.deploy("2")
     assert operation.state == "succeeded", operation.error
+    await eventually(lambda: site.versions_on() == ["2"])
+
+
+async def test_an_api_that_refuses_for_long_while_something_is_begun_only_delays(site, monkeypatch):
+    """As often as one that is away for a minute does."""
+    await site.deploy("1")
+    start, refused = KubeEngine.start, []
+
+    async def away(self, *given):
+        if len(refused) < 30:
+            refused.append(given)
+            raise KubeUnreachable(cluster_id="clu-test", reason="connection refused")
+        return await start(self, *given)
+
+    monkeypatch.setattr(KubeEngine, "start", away)
+    operation = await site.deploy("2")
+    assert operation.state == "succeeded", operation.error
+    assert len(refused) == 30
     await eventually(lambda: site.versions_on() == ["2"])
 
 

@@ -42,8 +42,9 @@ class Pace:
     poll_s: float = 0.5
     uptime_s: float = 10.0
     within_s: float = 60.0
-    link_s: float = 60.0
-    """A device that is cut off while its AI proves itself is waited for so long."""
+    link_s: float = 120.0
+    """A device that is cut off while its AI proves itself is waited for so long: a cluster's API
+    that was away for a minute is followed by nodes that have to be seen again."""
     applied_s: float = 3.0
     """For the device to take up a desired state before a command that relies on it."""
     first_result_s: float = 8.0

@@ -1,5 +1,7 @@
 """The kinds of operation of this domain, step by step. Step names are saved: never rename one."""
 
+from typing import Final
+
 from haechi.core.operations import Definition, Run, Step, Temporary
 from haechi.domains.deployments import store
 from haechi.domains.deployments.context import TAIL_LINES, Context
@@ -9,6 +11,9 @@ from haechi.domains.deployments.prepare import SLICE_S, Prepare
 from haechi.domains.deployments.replace import Replace
 from haechi.domains.deployments.specs import GRACE_S
 from haechi.errors import Text, Unavailable
+
+TRIES: Final = 60
+"""`retry_s` apart: two minutes in which an engine, a cluster's API or a registry may come back."""
 
 
 class Remove:
@@ -141,7 +146,7 @@ def _device_steps(prepare: Prepare, replace: Replace) -> list[Step]:
             Text("이미지 받기", "Pull the image"),
             prepare.pull,
             timeout_s=3600,
-            temporary_limit=60,
+            temporary_limit=TRIES,
         ),
         Step(
             "stop_old",
@@ -149,6 +154,7 @@ def _device_steps(prepare: Prepare, replace: Replace) -> list[Step]:
             replace.stop_old,
             replace.undo_stop_old,
             timeout_s=300,
+            temporary_limit=TRIES,
         ),
         Step(
             "start",
@@ -156,6 +162,7 @@ def _device_steps(prepare: Prepare, replace: Replace) -> list[Step]:
             replace.start,
             replace.undo_start,
             timeout_s=300,
+            temporary_limit=TRIES,
         ),
         Step(
             "prove",

@@ -202,12 +202,14 @@ class Replace:
         """Ask; while the device is cut off, the time to prove itself stands still."""
         c, ctx = self._c, run.ctx
         engine = ctx.get("engine", KEPT_BY_AGENT)
-        statuses, lost_s = await self._patiently(
+        statuses, took_s, was_cut_off = await self._patiently(
             run, lambda: c.status(ctx["device_id"], list(proofs), engine=engine)
         )
         for proof in proofs.values():
-            if proof.began_s is not None and lost_s > c.pace.poll_s:
-                proof.began_s += lost_s
+            if was_cut_off:
+                proof.interrupt()
+            if proof.began_s is not None and took_s > c.pace.poll_s:
+                proof.began_s += took_s
         return [status for status in statuses if status.deployment_id in proofs]
 
     async def _is_there(self, run: Run, proof: Proof) -> bool:
@@ -226,21 +228,26 @@ class Replace:
             await ask()
         except Unavailable:
             await self._patiently(run, ask)
-            proof.began_s = proof.up_since_s = None
+            proof.interrupt()
+            proof.began_s = None
             return False
         return True
 
-    async def _patiently(self, run: Run, ask: Callable[[], Awaitable[_T]]) -> tuple[_T, float]:
-        """The answer, and how many seconds it took. Raises Unavailable, for good, where the device
-        stays cut off.
+    async def _patiently(
+        self, run: Run, ask: Callable[[], Awaitable[_T]]
+    ) -> tuple[_T, float, bool]:
+        """The answer, how many seconds it took, and whether the device had to be waited for.
+        Raises Unavailable, for good, where it stays cut off.
         """
         c, ctx = self._c, run.ctx
         engine = ctx.get("engine", KEPT_BY_AGENT)
         began_s = c.clock.monotonic()
+        was_cut_off = False
         while True:
             try:
-                return await ask(), c.clock.monotonic() - began_s
+                return await ask(), c.clock.monotonic() - began_s, was_cut_off
             except Unavailable as error:
+                was_cut_off = True
                 lost_s = c.clock.monotonic() - began_s
                 if lost_s > c.pace.link_s:
                     raise Permanent(error) from error
