@@ -4,6 +4,7 @@ The user is the one whose login haechi uses, not root under sudo: the file belon
 their own home.
 """
 
+import base64
 import shlex
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -33,6 +34,19 @@ def ca_data(kubeconfig: Secret) -> str:
     """The cluster's CA in base64 of PEM, as kubeconfigs carry it."""
     document = yaml.safe_load(kubeconfig.reveal())
     return str(document["clusters"][0]["cluster"]["certificate-authority-data"])
+
+
+def client_pem(kubeconfig: Secret) -> Secret:
+    """Certificate and key of its user, in one PEM text. Raises ValueError, which quotes nothing."""
+    try:
+        user = yaml.safe_load(kubeconfig.reveal())["users"][0]["user"]
+        parts = [
+            base64.b64decode(user[f"client-{name}-data"], validate=True).decode()
+            for name in ("certificate", "key")
+        ]
+    except (yaml.YAMLError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"no kubeconfig with a certificate: {type(error).__name__}") from None
+    return Secret("".join(parts))
 
 
 def renamed(

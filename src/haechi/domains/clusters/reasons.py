@@ -95,8 +95,10 @@ REMEDIES: Final[Mapping[Reason, Text]] = {
         "에이전트 로그를 확인하고 다시 시작하세요.", "Read the agent's log and start it again."
     ),
     "kubelet_dead": Text(
-        "호스트에서 'systemctl status kubelet'과 'journalctl -u kubelet'을 확인하세요.",
-        "See 'systemctl status kubelet' and 'journalctl -u kubelet' on the host.",
+        "호스트에서 'systemctl status kubelet'과 'journalctl -u kubelet'을 확인하세요. 오래 "
+        "꺼져 있던 호스트라면 인증서가 만료되었을 수 있습니다: 'haechi cluster renew'.",
+        "See 'systemctl status kubelet' and 'journalctl -u kubelet' on the host. Of one that "
+        "was off for long the certificate may have ended: `haechi cluster renew`.",
     ),
     "runtime_dead": Text(
         "호스트에서 'systemctl restart containerd'를 실행하세요.",

@@ -1,6 +1,9 @@
 """The operation `renew_certificates`: control planes one after the other, so that with three the
 API is never away; kubelets that did not renew theirs are started again, which makes them.
 
+What has ended already is another matter: such a kubelet can ask nobody for another one and is
+given it, and control planes whose members of etcd trust each other no more get theirs all at once.
+
 Long before the end (`clusters.renew_before_days`) the daily duty starts it (`duties.py`).
 """
 
@@ -9,7 +12,8 @@ from typing import Any, Final
 
 from haechi.core.clock import to_text
 from haechi.core.operations import Definition, Run, Step
-from haechi.domains.clusters import certificates, etcd, static_pods
+from haechi.core.secrets import Secret
+from haechi.domains.clusters import certificates, etcd, kubeadm, static_pods
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.certificates import NodeCertificate
 from haechi.domains.clusters.context import Context
@@ -39,6 +43,12 @@ class Renewing:
             parallel=4,
             steps=[
                 Step("look", Text("만료일 확인", "Look when they end"), self.look),
+                Step(
+                    "revive",
+                    Text("만료된 제어 노드 되살리기", "Revive control planes whose have ended"),
+                    self.revive,
+                    timeout_s=1800,
+                ),
                 Step(
                     "renew",
                     Text("제어 노드 인증서 갱신", "Renew those of the control planes"),
@@ -90,16 +100,31 @@ class Renewing:
             if member.device_id in failures:
                 run.log(f"[{member.node_name}] not reached: {failures[member.device_id]}")
         wanted = found if run.ctx["all"] else due
-        run.ctx["devices"] = sorted(
-            {one.device_id for one in wanted if one.name != certificates.KUBELET_NAME}
-        )
+        run.ctx["devices"] = sorted({one.device_id for one in wanted if not _is_kubelets(one)})
+        ended = [one for one in due if one.has_ended(c.clock.now())]
+        run.ctx["ended"] = sorted({one.device_id for one in ended if not _is_kubelets(one)})
+        run.ctx["locked_out"] = sorted({one.device_id for one in ended if _is_kubelets(one)})
+
+    async def revive(self, run: Run) -> None:
+        """All of them before any is restarted: alone none would find a majority of etcd. Then their
+        kubelets, which start nothing while they may not log in.
+        """
+        board = Board(run)
+        members = await self._control_planes(run.subject)
+        for member in members:
+            if member.device_id in run.ctx.get("ended", ()):
+                await board.stage(member, "renewing", 0.0)
+                await self._c.on_host(member.device_id, _renew_files, log=board.log(member))
+        for member in members:
+            if member.device_id in run.ctx.get("locked_out", ()):
+                await self._let_in(run, member, [member])
 
     async def renew(self, run: Run) -> None:
         """Each control plane wholly, and back in peace, before the next."""
         board = Board(run)
         cluster = await self._c.cluster(run.subject)
         done: list[str] = run.ctx.setdefault("renewed", [])
-        members = [one for one in await self._ready(run.subject) if one.is_control_plane]
+        members = await self._control_planes(run.subject)
         for place, member in enumerate(members):
             if member.device_id not in run.ctx["devices"] or member.device_id in done:
                 continue
@@ -107,7 +132,7 @@ class Renewing:
             await board.stage(member, "renewing", place / len(members))
 
             async def renew(shell: Shell) -> None:
-                await shell.run(list(certificates.RENEW_ARGV), root=True, timeout_s=120)
+                await _renew_files(shell)
                 for name in RESTART_ORDER:
                     await static_pods.restart(shell, name)
                     if name == "etcd":
@@ -121,38 +146,73 @@ class Renewing:
             await board.stage(member, "renewed")
 
     async def kubelets(self, run: Run) -> None:
+        c, board = self._c, Board(run)
         found, _ = await self.look_at(run.subject)
+        now = c.clock.now()
         late = {
-            one.device_id
-            for one in certificates.due(found, self._c.clock.now(), self._before_days())
-            if one.name == certificates.KUBELET_NAME
+            one.device_id: one
+            for one in certificates.due(found, now, self._before_days())
+            if _is_kubelets(one)
         }
+        control_planes = await self._control_planes(run.subject)
+
+        async def see_to(member: Member) -> None:
+            if late[member.device_id].has_ended(now):
+                await self._let_in(run, member, control_planes)
+            else:
+                restart = certificates.restart_kubelet
+                await c.on_host(member.device_id, restart, log=board.log(member), away_s=0)
+
         members = [one for one in await self._ready(run.subject) if one.device_id in late]
+        await c.on_each(members, see_to, failed=board.failed)
 
-        async def restart(member: Member) -> None:
-            async def act(shell: Shell) -> None:
-                await shell.run(["systemctl", "restart", "kubelet"], root=True, timeout_s=120)
+    async def _let_in(self, run: Run, member: Member, sponsors: list[Member]) -> None:
+        """A kubelet whose certificate has ended: the first of the control planes that can makes
+        another one for it.
+        """
+        c, board = self._c, Board(run)
+        cluster = await c.cluster(run.subject)
+        await board.stage(member, "renewing")
 
-            await self._c.on_host(member.device_id, act, log=run.log, away_s=0)
+        async def issue(sponsor: Member, shell: Shell) -> Secret:
+            documents = kubeadm.init_documents(
+                cluster.id,
+                sponsor,
+                cluster.options,
+                version=cluster.kubernetes_version,
+                token=kubeadm.new_token(),
+            )
+            return await certificates.issue_kubelet(shell, member.node_name, documents)
 
-        await self._c.on_each(members, restart, failed=Board(run).failed)
+        pem = await c.by_first(sponsors, issue, log=board.log)
+
+        async def lay(shell: Shell) -> None:
+            await certificates.lay_kubelet(shell, pem, c.clock.now())
+
+        await c.on_host(member.device_id, lay, log=board.log(member))
+        board.log(member)("its kubelet has a new certificate")
+        run.ctx.setdefault("let_in", []).append(member.device_id)
+        await board.stage(member, "renewed")
 
     async def prove(self, run: Run) -> None:
-        """What was to be renewed is; otherwise it is said which is not."""
-        c = self._c
+        """What was to be renewed is; otherwise it is said which is not, and why."""
+        c, board = self._c, Board(run)
         found, _ = await self.look_at(run.subject)
+        now = c.clock.now()
         late = [
             one
-            for one in certificates.due(found, c.clock.now(), self._before_days())
-            if one.device_id in run.ctx.get("renewed", ()) and one.name != certificates.KUBELET_NAME
+            for one in certificates.due(found, now, self._before_days())
+            if (one.has_ended(now) if _is_kubelets(one) else one.device_id in run.ctx["renewed"])
         ]
         if late:
-            raise CertificatesNotRenewed(
+            known = {one.device_id: one for one in await self._ready(run.subject)}
+            raise board.raised(known[late[0].device_id]) or CertificatesNotRenewed(
                 names=", ".join(f"{one.node_name}/{one.name}" for one in late)
             )
         soonest = next((one for one in found if not one.authority), None)
         result: dict[str, Any] = run.ctx.setdefault("result", {})
-        result["renewed"] = list(run.ctx.get("renewed", ()))
+        result["renewed"] = list(run.ctx["renewed"])
+        result["kubelets"] = sorted(set(run.ctx.get("let_in", ())))
         result["ends_at"] = to_text(soonest.ends_at) if soonest else None
 
     async def _peace(self, shell: Shell) -> None:
@@ -168,9 +228,20 @@ class Renewing:
                 reason=f"no answer within {self._c.pace.api_s:g} s of its restart",
             )
 
+    async def _control_planes(self, cluster_id: str) -> list[Member]:
+        return [one for one in await self._ready(cluster_id) if one.is_control_plane]
+
     async def _ready(self, cluster_id: str) -> list[Member]:
         members = await self._c.members(cluster_id)
         return [one for one in members if one.state == MemberState.READY]
+
+
+async def _renew_files(shell: Shell) -> None:
+    await shell.run(list(certificates.RENEW_ARGV), root=True, timeout_s=120)
+
+
+def _is_kubelets(one: NodeCertificate) -> bool:
+    return one.name == certificates.KUBELET_NAME
 
 
 def _nothing(line: str) -> None:
