@@ -105,3 +105,43 @@ async def test_a_prepared_host_is_no_node_and_can_be_formed_of(prepared_hosts, r
         assert "existing_cluster" not in await hinders()
     finally:
         await host.shell("systemctl stop stray")
+
+
+NFT = """\
+table inet site {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iifname "lo" accept
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    ip protocol icmp accept
+    tcp dport { 22, 10250 } accept
+  }
+}
+"""
+UFW = [
+    "-i lo -j ACCEPT",
+    "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "-p tcp -m multiport --dports 22,6443 -j ACCEPT",
+    "-p udp -j REJECT",
+]
+
+
+async def test_a_firewall_that_keeps_other_nodes_out_is_told(prepared_hosts, reach, bundle):
+    (host,) = await prepared_hosts(1)
+
+    async def shut() -> str:
+        found = await report(reach, bundle, host, "control_plane")
+        findings = work(bundle).findings([found], options())
+        return "".join(one.data["ports"] for one in findings if one.name == "firewall_closed")
+
+    assert await shut() == ""
+    await host.shell(f"nft -f - <<'END'\n{NFT}\nEND")
+    assert await shut() == "6443/tcp (Kubernetes API), 8472/udp (flannel)"
+    await host.shell("nft add rule inet site input tcp dport 6443 accept")
+    assert await shut() == "8472/udp (flannel)"
+    await host.shell("nft delete table inet site")
+    await host.shell("; ".join(["set -e", *(f"iptables -A INPUT {one}" for one in UFW)]))
+    await host.shell("iptables -P INPUT DROP")
+    assert await shut() == "10250/tcp (kubelet), 8472/udp (flannel)"
+    await host.shell("iptables -I INPUT -s 192.0.2.0/24 -j ACCEPT")
+    assert await shut() == ""

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from haechi.core.clock import Clock
+from haechi.domains.clusters.host import firewall
 from haechi.domains.clusters.host.errors import FactsUnreadable, short
 from haechi.domains.clusters.host.ports import Shell
 
@@ -83,6 +84,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     kubeconfigs: tuple[str, ...] = ()
     nft_lines: int | None = None
     """Lines of the rule set; None where no tool can say."""
+    closed: tuple[str, ...] = ()
+    """Ports of nodes that the host's own firewall surely closes to others: `6443/tcp`."""
     packages: tuple[str, ...] = ()
     packages_broken: tuple[str, ...] = ()
     jetson: str = ""
@@ -203,6 +206,14 @@ def parse(text: str, sent_at: float, received_at: float) -> Facts:
         leftovers=_column(many, "leftover"),
         kubeconfigs=_column(many, "kubeconfig"),
         nft_lines=int(one["nft_lines"]) if "nft_lines" in one else None,
+        closed=tuple(
+            str(port)
+            for port in firewall.closed(
+                one.get("nft_rules", ""),
+                "\n".join(_column(many, "filter")),
+                firewall.OF_NODES,
+            )
+        ),
         packages=tuple(sorted(set(_column(many, "package")))),
         packages_broken=_column(many, "package_broken"),
         jetson=one.get("jetson", ""),

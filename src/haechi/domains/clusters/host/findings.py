@@ -205,6 +205,26 @@ class PortTaken(Finding):
     )
 
 
+class FirewallClosed(Finding):
+    """A warning: the rules are read, no packet is sent."""
+
+    level = "warning"
+    code = "clusters.firewall_closed"
+    detail = Text(
+        "호스트 '{host}'의 방화벽이 다른 노드와 서버가 쓰는 포트를 막고 있습니다: {ports}",
+        "The firewall of host '{host}' closes ports that other nodes and the server use: {ports}",
+    )
+    remedy = Text(
+        "사이트 네트워크에 그 포트를 여세요. ufw: 'ufw allow 6443/tcp', firewalld: 'firewall-cmd "
+        "--permanent --add-port=6443/tcp' 후 'firewall-cmd --reload', nftables: 막는 규칙보다 앞에 "
+        "'tcp dport 6443 accept' 추가. 다른 방법으로 열려 있다면 이 경고를 이름으로 받아들이세요.",
+        "Open them to the site's network. ufw: `ufw allow 6443/tcp`; firewalld: `firewall-cmd "
+        "--permanent --add-port=6443/tcp`, then `firewall-cmd --reload`; nftables: `tcp dport 6443 "
+        "accept` before the rule that drops. Where they are open in another way, accept this "
+        "warning by name.",
+    )
+
+
 class OtherRuntime(Finding):
     level = "warning"
     code = "clusters.other_runtime"

@@ -48,6 +48,10 @@ PORTS: Final[Mapping[Role, tuple[tuple[str, int, str], ...]]] = {
         ("tcp", 10259, "kube-scheduler"),
     ),
 }
+_CALLED: Final = {"10250/tcp": "kubelet", "8472/udp": "flannel"}
+"""Ports of every node that others call; below, those of control planes."""
+_CALLED_OF_API: Final = {"6443/tcp": "Kubernetes API"}
+_CALLED_AMONG_SEVERAL: Final = {"2379/tcp": "etcd", "2380/tcp": "etcd"}
 _CLUSTER_SERVICES: Final = (
     *("kubelet", "k3s", "k3s-agent", "k0scontroller", "k0sworker", "rke2-server", "rke2-agent"),
     "snap.microk8s.daemon-kubelite",
@@ -291,7 +295,14 @@ def _packages(host: Candidate, wish: Wish) -> Iterator[Finding]:
 
 def _beside(hosts: Sequence[Candidate]) -> list[tuple[int, Finding]]:
     found: list[tuple[int, Finding]] = []
+    several = sum(host.role == "control_plane" for host in hosts) > 1
     for place, host in enumerate(hosts):
+        called = dict(_CALLED)
+        if host.role == "control_plane":
+            called |= _CALLED_OF_API | (_CALLED_AMONG_SEVERAL if several else {})
+        shut = [f"{port} ({called[port]})" for port in host.facts.closed if port in called]
+        if shut:
+            found.append((place, f.FirewallClosed(host=host.name, ports=", ".join(shut))))
         others = [one for other, one in enumerate(hosts) if other != place]
         mine = host.facts.machine_id
         same = [one.name for one in others if mine and one.facts.machine_id == mine]

@@ -89,6 +89,9 @@ have iptables-save && rules=$(iptables-save 2>/dev/null | grep -c -E -- '-A (KUB
 [ "${rules:-0}" -gt 0 ] && say leftover "$rules iptables lines"
 have nft && { say nft_lines "$(nft list ruleset 2>/dev/null | grep -c .)"
   nft list tables 2>/dev/null | grep -q -w kube-proxy && say leftover "nft table kube-proxy"; }
+# Whole or unreadable: half a rule set would say something else.
+have nft && say nft_rules "$(nft -j list ruleset 2>/dev/null | head -c 262144)"
+have iptables-save && iptables-save -t filter 2>/dev/null | head -c 262144 | sed 's/^/filter\t/'
 for file in /root/.kube/config /home/*/.kube/config; do [ -f "$file" ] && say kubeconfig "$file"; done
 
 have dpkg-query && dpkg-query -W -f '${db:Status-Abbrev}\t${binary:Package}\n' 2>/dev/null |
