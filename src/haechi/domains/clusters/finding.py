@@ -13,6 +13,7 @@ from haechi.core.operations import Operations
 from haechi.core.tasks import Tasks
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.model import Member
+from haechi.domains.clusters.pauses import Pauses
 from haechi.domains.clusters.readdressing import KIND
 from haechi.domains.clusters.watching import Watching
 from haechi.errors import AppError, Busy
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S: Final = 5.0
 SEARCH_AFTER_S: Final = 12.0
 SEARCH_EVERY_S: Final = 60.0
+FIRST_RETRY_S: Final = 30.0
+LAST_RETRY_S: Final = 3600.0
+"""Before a node that could not be led home is tried again: each try is a login on its host."""
 
 
 class Finder(Protocol):
@@ -44,6 +48,7 @@ class Finding:
         self._looked_s: dict[str, float] = {}
         self._searched_s: dict[str, float] = {}
         self._busy: set[str] = set()
+        self._pauses = Pauses(context.clock, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S)
         self._tasks = Tasks("finding")
         self.found: dict[str, str] = {}
         """Device → the address at which it is now, where that is not its recorded one."""
@@ -53,6 +58,7 @@ class Finding:
 
     def returned(self, member: Member) -> None:
         self.found.pop(member.device_id, None)
+        self._pauses.forget(member.device_id)
 
     def away(self, member: Member, away_s: float) -> None:
         """An `AwayHandler` of watching."""
@@ -106,8 +112,10 @@ class Finding:
                 "detail": f"{member.address} → {address}",
             }
             self._c.bus.publish("states", data)
-        if member.is_control_plane:
+            self._pauses.forget(member.device_id)
+        if member.is_control_plane or self._pauses.lasts(member.device_id):
             return
+        self._pauses.begin(member.device_id)
         try:
             _ = await self._operations.start(
                 KIND,

@@ -7,7 +7,6 @@ growing intervals where that fails.
 
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Final
 
 from haechi.core.operations import Definition, Operations, Run, Step
@@ -18,6 +17,7 @@ from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.leaving import leave_hooks
 from haechi.domains.clusters.model import ClusterState, Member, MemberState
+from haechi.domains.clusters.pauses import Pauses
 from haechi.domains.clusters.ports import OnText
 from haechi.errors import AppError, Busy, Text
 
@@ -28,18 +28,12 @@ FIRST_RETRY_S: Final = 60.0
 LAST_RETRY_S: Final = 3600.0
 
 
-@dataclass(slots=True)
-class _Retry:
-    not_before_s: float
-    wait_s: float
-
-
 class Returning:
     def __init__(self, context: Context, cleaning: Cleaning, operations: Operations) -> None:
         self._c = context
         self._cleaning = cleaning
         self._operations = operations
-        self._retries: dict[str, _Retry] = {}
+        self._pauses = Pauses(context.clock, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S)
         self._busy: set[str] = set()
         self._tasks = Tasks("returning")
 
@@ -63,8 +57,7 @@ class Returning:
         if member.device_id in self._busy:
             return
         if member.state == MemberState.CLEANING:
-            retry = self._retries.get(member.device_id)
-            if retry is not None and self._c.clock.monotonic() < retry.not_before_s:
+            if self._pauses.lasts(member.device_id):
                 return
             work = self._begin_cleaning(member)
         else:
@@ -100,7 +93,7 @@ class Returning:
     async def _begin_cleaning(self, member: Member) -> None:
         if await self._operations.active_on(member.cluster_id) is not None:
             return
-        self._put_off(member.device_id)
+        self._pauses.begin(member.device_id)
         try:
             operation = await self._operations.start(
                 KIND,
@@ -112,12 +105,7 @@ class Returning:
             return
         ended = await self._operations.wait(operation.id)
         if ended.ctx.get("result", {}).get("cleaned"):
-            self._retries.pop(member.device_id, None)
-
-    def _put_off(self, device_id: str) -> None:
-        known = self._retries.get(device_id)
-        wait_s = FIRST_RETRY_S if known is None else min(known.wait_s * 2, LAST_RETRY_S)
-        self._retries[device_id] = _Retry(self._c.clock.monotonic() + wait_s, wait_s)
+            self._pauses.forget(member.device_id)
 
     async def clean_node(self, run: Run) -> None:
         async with self._c.db.read() as tx:

@@ -1,0 +1,128 @@
+"""A node that is at another address: found, led home, and not tried without end."""
+
+from dataclasses import replace
+
+import pytest
+
+from haechi.domains.clusters import finding as findings
+from haechi.domains.clusters.finding import Finding
+from haechi.domains.clusters.host.errors import LoginRefused
+from haechi.domains.clusters.host.ports import HostName
+from haechi.testing.clock import FakeClock
+from haechi.testing.upkeep import UpkeepSite
+from haechi.testing.waiting import eventually
+
+NEW = "192.0.2.77"
+
+
+class Search:
+    """The world's nodes looked for, on a clock turned by hand."""
+
+    def __init__(self, world, cluster_id):
+        self.world, self.cluster_id = world, cluster_id
+        self.clock = FakeClock()
+        self.finding = Finding(
+            replace(world.context, clock=self.clock),
+            world.upkeep.watching,
+            world.finder,
+            world.operations,
+        )
+
+    async def member(self, device_id):
+        found = await self.world.context.members(self.cluster_id)
+        return next(one for one in found if one.device_id == device_id)
+
+    async def look(self, device_id, away_s=20.0):
+        """As watching says each second that it is away; one look is over when it returns."""
+        await self.clock.advance(findings.LOOK_EVERY_S)
+        self.finding.away(await self.member(device_id), away_s)
+        await eventually(lambda: not self.finding._busy)
+
+    async def tries(self):
+        found = await self.world.operations.find(subject=self.cluster_id)
+        return [one for one in found.items if one.kind == "readdress_node"]
+
+    async def ended(self):
+        for one in await self.tries():
+            await self.world.operations.wait(one.id)
+
+
+@pytest.fixture
+async def search(world):
+    lab = UpkeepSite(world.site)
+    for device_id in ("dev-m", "dev-a", "dev-b"):
+        lab.prepare(device_id)
+    made = Search(world, await world.formed())
+    yield made
+    await made.finding.close()
+
+
+def move(world, device_id):
+    """The host is there now, and its kubelet says so when it starts."""
+    shell = world.site.hosts.hosts[device_id]
+    shell.host = HostName(device_id, shell.host.name, NEW)
+    world.finder.places[device_id] = NEW
+
+    def tell(_call):
+        for kube in world.site.kubes.clusters.values():
+            for name, node in kube.nodes_by_name.items():
+                if node.device_id == device_id:
+                    kube.nodes_by_name[name] = replace(node, addresses=(NEW,))
+
+    shell.on("systemctl restart kubelet", do=tell)
+
+
+async def test_a_worker_is_led_home_at_once(world, search):
+    move(world, "dev-a")
+    await search.look("dev-a")
+    await search.ended()
+    (done,) = await search.tries()
+    assert (done.state, done.requested_by) == ("succeeded", "system")
+    assert (await search.member("dev-a")).address == NEW
+
+
+async def test_the_whole_network_is_searched_only_after_a_while_and_seldom(world, search):
+    await search.look("dev-a", away_s=3.0)
+    assert world.finder.searched == []
+    for _ in range(3):
+        await search.look("dev-a")
+    assert len(world.finder.searched) == 1
+
+
+async def test_a_control_planes_address_is_shown_and_left_to_the_operator(world, search):
+    move(world, "dev-m")
+    await search.look("dev-m")
+    assert search.finding.found == {"dev-m": NEW}
+    assert await search.tries() == []
+    search.finding.returned(await search.member("dev-m"))
+    assert search.finding.found == {}
+
+
+async def test_a_host_that_lets_nobody_in_is_not_asked_every_few_seconds(world, search):
+    """Found by its key, but the login is another one now: each look would begin one more operation
+    for ever, and each is a refused login in the host's log.
+    """
+    move(world, "dev-a")
+    shell = world.site.hosts.hosts["dev-a"]
+    shell.away = LoginRefused(host="alpha", address=NEW, user="robot", method="key")
+    for _ in range(12):  # a minute
+        await search.look("dev-a")
+        await search.ended()
+    assert len(await search.tries()) <= 2
+    shell.away = None
+    await search.clock.advance(findings.LAST_RETRY_S)
+    await search.look("dev-a")
+    await search.ended()
+    assert (await search.member("dev-a")).address == NEW
+
+
+async def test_an_address_that_changed_again_is_tried_at_once(world, search):
+    move(world, "dev-a")
+    shell = world.site.hosts.hosts["dev-a"]
+    shell.away = LoginRefused(host="alpha", address=NEW, user="robot", method="key")
+    await search.look("dev-a")
+    await search.ended()
+    world.finder.places["dev-a"] = "192.0.2.78"
+    await search.clock.advance(findings.SEARCH_EVERY_S)
+    await search.look("dev-a")
+    assert len(await search.tries()) == 2
