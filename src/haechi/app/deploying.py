@@ -33,6 +33,8 @@ from haechi.web.tls import local_addresses
 
 ENGINE_LABEL: Final = "engine"
 """Of a device: `docker-ssh` reaches its Docker over SSH instead of through an agent."""
+TAKEN_UP_S: Final = 15.0
+"""For an agent to write down what it has to do; on a slow disk that takes a while."""
 
 
 class Deploying(Upkeeping):
@@ -138,9 +140,14 @@ class Deploying(Upkeeping):
         return await self.clusters.book.nodes()
 
     async def _camera_url(self, device_id: str, spec: ContainerSpec) -> str:
-        """Where a pod that knows no assignments finds its camera: the agent of its node says."""
+        """Where a pod that knows no assignments finds its camera: the agent of its node says, once
+        it has heard of the pod.
+        """
         if spec.camera != "one":
             return ""
+        revision = await self.agents.push(device_id)
+        if self.agents.is_connected(device_id):
+            await self.agents.wait_applied(device_id, revision, TAKEN_UP_S)
         asked = AskCameraUrl(spec.deployment_id)
         answer: CameraUrl = await self.agents.command(device_id, MEDIA_URL, asked)
         return answer.url
