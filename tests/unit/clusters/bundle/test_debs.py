@@ -1,4 +1,6 @@
 import gzip
+import lzma
+import tracemalloc
 
 import pytest
 
@@ -69,10 +71,42 @@ def test_no_package(tmp_path, content):
         debs.read(path)
 
 
+BIG = 80_000_000
+
+
+@pytest.mark.parametrize("pack", ["xz", "gz"])
+def test_a_control_file_that_unpacks_without_end_is_refused(tmp_path, pack):
+    """A few kilobytes that would be tens of megabytes."""
+    content = b"\0" * BIG
+    control = lzma.compress(content) if pack == "xz" else gzip.compress(content)
+    assert len(control) < 100_000
+    path = tmp_path / "a.deb"
+    path.write_bytes(of_control(f"control.tar.{pack}", control))
+    tracemalloc.start()
+    try:
+        with pytest.raises(debs.DebFault, match="too large"):
+            debs.read(path)
+        assert tracemalloc.get_traced_memory()[1] < BIG
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", ["xz", "gz"])
+def test_a_packed_control_file_that_is_cut_off_is_refused(tmp_path, pack):
+    content = lzma.compress(b"x" * 5000) if pack == "xz" else gzip.compress(b"x" * 5000)
+    path = tmp_path / "a.deb"
+    path.write_bytes(of_control(f"control.tar.{pack}", content[:-8]))
+    with pytest.raises(debs.DebFault):
+        debs.read(path)
+
+
+def of_control(name, content):
+    header = f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n"
+    return b"!<arch>\n" + header.encode() + content + b"\n" * (len(content) % 2)
+
+
 def test_an_old_way_of_packing(tmp_path):
     """control.tar.gz, as packages of other makers still have it."""
-    import lzma
-
     deb = tiny_deb("a", "all")
     start = deb.index(b"control.tar.xz")
     size = int(deb[start + 48 : start + 58])

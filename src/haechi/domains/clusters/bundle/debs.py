@@ -3,22 +3,24 @@
 Sources: deb(5), deb-control(5); the flat repository form of sources.list(5).
 """
 
-import gzip
 import hashlib
 import io
 import lzma
 import re
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 INDEX_NAME: Final = "Packages"
 RELEASE_NAME: Final = "Release"
 _MAGIC: Final = b"!<arch>\n"
 _MAX_CONTROL: Final = 4 * 1024 * 1024
+_MAX_UNPACKED: Final = 16 * 1024 * 1024
+_MAX_MEMORY: Final = 128 * 1024 * 1024
 
 
 class DebFault(Exception):
@@ -77,25 +79,36 @@ def read(path: Path) -> Deb:
                         raise DebFault(f"{name} is too large")
                     return _deb(path.name, _control(name, file.read(size)))
                 file.seek(size + size % 2, io.SEEK_CUR)
-    except (OSError, EOFError, ValueError, lzma.LZMAError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error, tarfile.TarError) as error:
         raise DebFault(str(error)[:200] or type(error).__name__) from error
     raise DebFault("it has no control file")
 
 
 def _control(name: str, content: bytes) -> str:
-    if name.endswith(".xz"):
-        content = lzma.decompress(content)
-    elif name.endswith(".gz"):
-        content = gzip.decompress(content)
-    elif name != "control.tar":
-        raise DebFault(f"{name} is packed in an unknown way")
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(_unpacked(name, content))) as tar:
         for member in tar:
             if member.name.removeprefix("./") == "control":
                 opened = tar.extractfile(member)
                 assert opened is not None
                 return opened.read().decode().strip() + "\n"
     raise DebFault("it has no control file")
+
+
+def _unpacked(name: str, content: bytes) -> bytes:
+    """Of bounded size and memory: a small file may unpack without end."""
+    if name == "control.tar":
+        return content
+    if name.endswith(".xz"):
+        unpacking: Any = lzma.LZMADecompressor(memlimit=_MAX_MEMORY)
+    elif name.endswith(".gz"):
+        unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    else:
+        raise DebFault(f"{name} is packed in an unknown way")
+    found: bytes = unpacking.decompress(content, _MAX_UNPACKED)
+    if not unpacking.eof:
+        full = len(found) == _MAX_UNPACKED
+        raise DebFault(f"{name} is too large" if full else f"{name} is cut off")
+    return found
 
 
 def _deb(file: str, control: str) -> Deb:
