@@ -5,7 +5,9 @@ whole.
 import pytest
 
 from haechi.core.access import SYSTEM
+from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.model import MemberState
+from haechi.testing.upkeep import UpkeepSite
 from haechi.testing.waiting import eventually
 
 
@@ -68,3 +70,32 @@ async def test_a_host_that_is_back_is_rid_of_what_hooks_had_laid(world, hooks):
 
     await eventually(clean)
     assert not {one.path for one in hooks} & set(shell.files)
+
+
+async def test_a_lost_control_plane_is_said_goodbye_to_when_another_takes_its_place(world):
+    """Its agent, should the host be in strange hands, is let in no more."""
+
+    class Farewell:
+        name = "farewell"
+        left: list[str] = []
+
+        async def joined(self, cluster_id, device_id, *, log):
+            pass
+
+        async def leaving(self, cluster_id, device_id, *, log):
+            self.left.append(device_id)
+            raise HostAway(host="master", address="192.0.2.1", reason="off")
+
+    lab = UpkeepSite(world.site)
+    for device_id in ("dev-m", "dev-a", "dev-b"):
+        lab.prepare(device_id)
+    cluster_id = await world.formed()
+    world.context.hooks.append(Farewell())
+    await world.ended(await world.upkeep.back_up_cluster(cluster_id, by=SYSTEM))
+    world.site.hosts.turn_off("dev-m")
+    world.site.host("dev-new", name="newcomer")
+    lab.prepare("dev-new")
+    operation = await world.upkeep.restore_cluster(cluster_id, onto="dev-new", by=SYSTEM)
+    ended = await world.ended(operation)
+    assert ended.state == "succeeded", await world.log(ended)
+    assert Farewell.left == ["dev-m"]

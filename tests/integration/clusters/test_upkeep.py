@@ -357,6 +357,9 @@ async def test_what_cannot_be_replaced(world, lab, cluster_id):
     with pytest.raises(NotAMember):
         await world.upkeep.replace_node(cluster_id, "dev-new", "dev-b", by=SYSTEM)
     await world.upkeep.start()
+    assert _presence(world, "dev-a") == "new"
+    with pytest.raises(StillLives):
+        await world.upkeep.replace_node(cluster_id, "dev-a", "dev-new", by=SYSTEM)
     await eventually(lambda: _presence(world, "dev-a") == "ok")
     with pytest.raises(StillLives):
         await world.upkeep.replace_node(cluster_id, "dev-a", "dev-new", by=SYSTEM)

@@ -279,7 +279,7 @@ class Upkeep:
         device = await self._c.devices.device(new_id_)
         await self._clusters.refuse_held(new_id_, device.name)
         judgement = self.watching.presence(old_id)
-        if not force and judgement is not None and judgement.presence in {"ok", "silent"}:
+        if not force and judgement is not None and judgement.presence != "dead":
             raise StillLives(host=member.node_name, presence=judgement.presence)
         operation = await self._operations.start(
             REPLACE,

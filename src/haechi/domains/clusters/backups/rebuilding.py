@@ -23,6 +23,7 @@ from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.forming import Forming
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
+from haechi.domains.clusters.leaving import leave_hooks
 from haechi.domains.clusters.model import Cluster, Member, MemberState
 from haechi.domains.clusters.naming import node_name
 from haechi.domains.clusters.procedures import patient
@@ -216,10 +217,21 @@ class Rebuilding:
 
     async def finish(self, run: Run) -> None:
         await self._forming.finish(run)
+        await self._say_goodbye(run)
         try:
             await self.sweep(run)
         except AppError as error:
             run.log(f"the backup's copy on the host was not removed: {error}")
+
+    async def _say_goodbye(self, run: Run) -> None:
+        """To the lost ones: their agents are let in no more, and what ran there has ended."""
+        c, board = self._c, Board(run)
+
+        async def one(member: Member) -> None:
+            await leave_hooks(c, member, board.log(member))
+
+        lost = [one for one in await c.members(run.subject) if one.device_id in run.ctx["lost"]]
+        await c.on_each(lost, one, failed=board.failed)
 
     async def _member(self, run: Run) -> Member:
         async with self._c.db.read() as tx:
