@@ -337,7 +337,13 @@ class FakeSite:
         return Ran(0, "This node has joined the cluster")
 
     def _etcd(self, call: Call) -> Ran:
-        """A member for each control plane; `member remove` is written down."""
+        """A member for each control plane; `member remove` is written down. One whose host is off
+        does not answer.
+        """
+        if "endpoint health" in call.command:
+            address = call.command.partition("--endpoints=https://")[2].partition(":")[0]
+            off = {one.host.address for one in self.hosts.hosts.values() if one.away}
+            return Ran(1, "", "Error: unhealthy cluster") if address in off else Ran(0)
         if "member remove" in call.command:
             self.etcd_removed.append(call.command.rpartition(" ")[2])
             return Ran(0)

@@ -1,9 +1,10 @@
 """What the parts of the clusters domain share, and small acts they all do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from haechi.core.bus import Bus
@@ -142,6 +143,26 @@ class Context:
                     raise
                 log(f"-- {error}; again in {self.pace.retry_s:g} s")
             await self.clock.sleep(self.pace.retry_s)
+
+    async def by_first(
+        self,
+        members: Sequence[Member],
+        act: Callable[[Member, Shell], Awaitable[T]],
+        *,
+        log: Callable[[Member], Callable[[str], None]],
+    ) -> T:
+        """Have the first of them do it that can; only the last is waited for where it is away, and
+        what keeps that one is raised.
+        """
+        *others, last = members
+        for member in others:
+            try:
+                return await self.on_host(
+                    member.device_id, partial(act, member), log=log(member), away_s=0
+                )
+            except AppError as error:
+                log(member)(f"-- {error}")
+        return await self.on_host(last.device_id, partial(act, last), log=log(last))
 
     async def on_each(
         self,

@@ -5,13 +5,15 @@ version and nothing needs to be installed. Calls go to a control plane that live
 Kubernetes API: they work while that one is away.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from haechi.domains.clusters.etcd_errors import EtcdFailed, EtcdQuorumLost
-from haechi.domains.clusters.host.errors import CommandFailed
+from haechi.domains.clusters.host.errors import CommandFailed, CommandTimedOut
 from haechi.domains.clusters.host.ports import Ran, Shell
 
 T = TypeVar("T")
@@ -62,6 +64,22 @@ class EtcdMember:
     def is_at(self, address: str) -> bool:
         return peer_url(address) in self.peer_urls
 
+    @property
+    def address(self) -> str:
+        return urlsplit(self.peer_urls[0]).hostname or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Voters:
+    """Who decides in an etcd, and who of them does not answer (by node name)."""
+
+    count: int
+    silent: tuple[str, ...]
+
+    @property
+    def decide(self) -> bool:
+        return self.count - len(self.silent) > self.count // 2
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFacts:
@@ -75,7 +93,9 @@ def peer_url(address: str) -> str:
     return f"https://{host}:{PEER_PORT}"
 
 
-def client_arguments(endpoints: Sequence[str] = ("127.0.0.1",)) -> list[str]:
+def client_arguments(
+    endpoints: Sequence[str] = ("127.0.0.1",), *, timeout_s: int = 20
+) -> list[str]:
     """How etcdctl reaches etcd with the files that kubeadm made for health checks."""
     urls = ",".join(
         f"https://[{host}]:{CLIENT_PORT}" if ":" in host else f"https://{host}:{CLIENT_PORT}"
@@ -87,7 +107,7 @@ def client_arguments(endpoints: Sequence[str] = ("127.0.0.1",)) -> list[str]:
         f"--cert={PKI}/healthcheck-client.crt",
         f"--key={PKI}/healthcheck-client.key",
         "--dial-timeout=5s",
-        "--command-timeout=20s",
+        f"--command-timeout={timeout_s}s",
     ]
 
 
@@ -185,12 +205,21 @@ async def move_member(shell: Shell, *, name: str, address: str) -> bool:
 
 async def is_healthy(shell: Shell, *, address: str = "127.0.0.1") -> bool:
     """Does the etcd at `address` answer a linearised read? Then there is a majority too."""
-    arguments = [*client_arguments([address]), "endpoint", "health"]
+    arguments = [*client_arguments([address], timeout_s=10), "endpoint", "health"]
     try:
         await run_tool(shell, "etcdctl", arguments, timeout_s=30)
-    except EtcdFailed:
+    except (EtcdFailed, CommandTimedOut):
         return False
     return True
+
+
+async def voters(shell: Shell, *, without: str) -> Voters:
+    """Those that stay when the one of this node name goes. Raises EtcdQuorumLost."""
+    found = await members(shell)
+    staying = [one for one in found if one.name and one.name != without and not one.learner]
+    healthy = await asyncio.gather(*(is_healthy(shell, address=one.address) for one in staying))
+    silent = [one.name for one, answers in zip(staying, healthy, strict=True) if not answers]
+    return Voters(len(staying), tuple(silent))
 
 
 async def save_snapshot(shell: Shell, path: str) -> SnapshotFacts:

@@ -1,6 +1,6 @@
 """What etcd may refuse."""
 
-from haechi.errors import Text, Upstream
+from haechi.errors import Conflict, Text, Upstream
 
 
 class EtcdFailed(Upstream):
@@ -27,4 +27,36 @@ class EtcdQuorumLost(EtcdFailed):
         "haechi cluster restore.",
         "Switch the missing control planes on again. Where they are lost, restore the cluster from "
         "a backup: haechi cluster restore.",
+    )
+
+
+class EtcdMajorityNeeded(Conflict):
+    """`away` names the other control planes whose etcd does not answer."""
+
+    code = "clusters.etcd_majority_needed"
+    detail = Text(
+        "{host}을(를) 빼면 클러스터 {id}의 etcd에 과반수가 남지 않습니다. 응답하지 않는 제어 노드: "
+        "{away}",
+        "Without {host}, etcd of cluster {id} would have no majority: {away} does not answer.",
+    )
+    remedy = Text(
+        "{away}을(를) 다시 켜세요. 되살릴 수 없으면 그것을 먼저 빼거나 교체하세요.",
+        "Switch {away} on again. Where it is lost for good, remove or replace that one first.",
+    )
+
+
+class EtcdNotBack(Upstream):
+    code = "clusters.etcd_not_back"
+    title = Text("etcd 오류", "etcd failed")
+    detail = Text(
+        "복원한 클러스터는 응답하지만 제어 노드 {host}의 etcd가 {timeout_s}초 안에 "
+        "응답하지 않았습니다.",
+        "The restored cluster answers, but etcd on control plane {host} did not come back within "
+        "{timeout_s} s.",
+    )
+    remedy = Text(
+        "그 호스트에서 etcd 컨테이너의 로그를 확인하세요. 되살아나지 않으면 그 제어 노드를 빼고 "
+        "다시 추가하세요.",
+        "See on that host what its etcd container says. If it does not come back, remove that "
+        "control plane and add it again.",
     )

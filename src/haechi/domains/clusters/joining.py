@@ -5,7 +5,7 @@ already; anything less is reset and begun anew.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from haechi.core.clock import to_text
@@ -100,35 +100,38 @@ class Joining:
 
     # --- the others
 
-    async def invite(
-        self, cluster: Cluster, *, sponsor: Member | None = None, log: OnText
-    ) -> Invitation:
-        """A fresh token; with `sponsor`, a control plane that offers its certificates for two
-        hours.
-        """
+    async def invite(self, cluster: Cluster) -> Invitation:
+        """A fresh token."""
         c = self._c
         token = kubeadm.new_token()
         expires_at = to_text(c.clock.now() + _TOKEN_LIFE)
         async with c.kube(cluster.id) as kube:
             await kube.apply([kubeadm.token_secret(token, expires_at)])
-        ca_data = kubeconfig.ca_data((await c.access(cluster.id)).kubeconfig)
-        if sponsor is None:
-            return Invitation(token, ca_data)
-        key = kubeadm.new_certificate_key()
-        documents = kubeadm.upload_documents(
-            cluster.id,
-            sponsor,
-            cluster.options,
-            version=cluster.kubernetes_version,
-            certificate_key=key,
-        )
+        return Invitation(token, kubeconfig.ca_data((await c.access(cluster.id)).kubeconfig))
 
-        async def upload(shell: Shell) -> None:
+    async def invite_control_plane(
+        self,
+        cluster: Cluster,
+        control_planes: Sequence[Member],
+        log: Callable[[Member], OnText],
+    ) -> Invitation:
+        """With it, the first of `control_planes` that can offers its certificates for two hours."""
+        invitation = await self.invite(cluster)
+        key = kubeadm.new_certificate_key()
+
+        async def upload(sponsor: Member, shell: Shell) -> None:
+            documents = kubeadm.upload_documents(
+                cluster.id,
+                sponsor,
+                cluster.options,
+                version=cluster.kubernetes_version,
+                certificate_key=key,
+            )
             # kubeadm prints the key that it was given: not into a log.
             await kubeadm.run(shell, kubeadm.upload_argv(), documents, log=_nothing)
 
-        await c.on_host(sponsor.device_id, upload, log=log)
-        return Invitation(token, ca_data, key)
+        await self._c.by_first(control_planes, upload, log=log)
+        return replace(invitation, certificate_key=key)
 
     async def withdraw(self, cluster: Cluster, invitation: Invitation) -> None:
         """Its token is of no use any more."""
@@ -216,11 +219,11 @@ class Joining:
     ) -> None:
         """An etcd member of an interrupted try would count for the majority and never come."""
 
-        async def act(shell: Shell) -> None:
+        async def act(_other: Member, shell: Shell) -> None:
             if await etcd.forget_member(shell, name=member.node_name, address=member.address):
                 log("took its half-joined etcd out")
 
-        await self._c.on_host(control_planes[0].device_id, act, log=log)
+        await self._c.by_first(control_planes, act, log=lambda _other: log)
 
     async def _run(
         self,

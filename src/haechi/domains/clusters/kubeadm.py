@@ -274,8 +274,17 @@ def upload_argv() -> list[str]:
     return ["kubeadm", "init", "phase", "upload-certs", "--upload-certs", "--config", CONFIG]
 
 
+def mark_argv() -> list[str]:
+    """Label and taint of a control plane; waits for its node."""
+    return ["kubeadm", "init", "phase", "mark-control-plane", "--config", CONFIG]
+
+
 def reset_argv() -> list[str]:
-    return ["kubeadm", "reset", "--force", "--cleanup-tmp-dir", "--cri-socket", CRI_SOCKET]
+    """Without a way to the cluster: whoever leaves it is taken out of etcd by those that stay
+    (`leaving`), and of several that leave at once each would wait for a majority of the others.
+    """
+    alone = ["--kubeconfig", "/dev/null"]
+    return ["kubeadm", "reset", "--force", "--cleanup-tmp-dir", "--cri-socket", CRI_SOCKET, *alone]
 
 
 def in_unit(argv: Sequence[str]) -> list[str]:

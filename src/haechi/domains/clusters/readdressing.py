@@ -18,7 +18,7 @@ from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import Cluster, Member, MemberState
 from haechi.domains.clusters.ports import Kube
-from haechi.errors import AppError, Text, Unavailable
+from haechi.errors import Text, Unavailable
 
 KIND: Final = "readdress_node"
 ADDRESSED_PKI: Final = ("apiserver", "etcd/server", "etcd/peer")
@@ -107,21 +107,11 @@ class Readdressing:
         others = await self._other_control_planes(run)
         if not member.is_control_plane or not others or not self._moved(run):
             return
-        last: AppError | None = None
-        for other in others:
 
-            async def act(shell: Shell) -> None:
-                await etcd.move_member(shell, name=member.node_name, address=run.ctx["address"])
+        async def act(_other: Member, shell: Shell) -> None:
+            await etcd.move_member(shell, name=member.node_name, address=run.ctx["address"])
 
-            try:
-                await c.on_host(other.device_id, act, log=run.log, away_s=0)
-            except AppError as error:
-                run.log(f"[{other.node_name}] {error}")
-                last = error
-            else:
-                return
-        if last is not None:
-            raise last
+        await c.by_first(others, act, log=Board(run).log)
 
     async def rewrite(self, run: Run) -> None:
         member = await self._member(run)

@@ -9,13 +9,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from haechi.core.operations import Definition, Run, Step
-from haechi.domains.clusters import etcd, static_pods
+from haechi.domains.clusters import etcd, kubeadm, static_pods
 from haechi.domains.clusters.backups import store
 from haechi.domains.clusters.backups.model import ETCD_FILE, ControlPlanesAway
 from haechi.domains.clusters.backups.taking import HOST_FOLDER, Upkeep, remove_folder
+from haechi.domains.clusters.etcd_errors import EtcdNotBack
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
-from haechi.domains.clusters.model import Member, MemberState
+from haechi.domains.clusters.model import Cluster, Member, MemberState
+from haechi.domains.clusters.procedures import patient
 from haechi.errors import AppError, Text
 
 KIND: Final = "restore_cluster"
@@ -41,7 +43,7 @@ class Restoring:
         def step(name: str, ko: str, en: str, do: Act, undo: Act | None = None) -> Step:
             return Step(name, Text(ko, en), do, undo, timeout_s=1800)
 
-        return Definition(
+        made = Definition(
             kind=KIND,
             title=Text("클러스터 복원", "Restore a cluster"),
             parallel=2,
@@ -62,6 +64,7 @@ class Restoring:
                 step("tidy", "정리", "Tidy up", self.tidy),
             ],
         )
+        return patient(self._c, made)
 
     async def check(self, run: Run) -> None:
         """Every control plane, or none: one left out would go on with the old data."""
@@ -96,7 +99,6 @@ class Restoring:
             clear.unlink(missing_ok=True)
 
     async def stop(self, run: Run) -> None:
-        self._upkeep.silent.add(run.subject)
         await self._on_all(run, static_pods.hold)
 
     async def restore(self, run: Run) -> None:
@@ -123,7 +125,16 @@ class Restoring:
         await self._joining.api_answers(run.subject)
         run.ctx["lives"] = True
         await run.save()
-        self._upkeep.silent.discard(run.subject)
+        await self._on_all(run, self._etcd_answers)
+
+    async def _etcd_answers(self, shell: Shell) -> None:
+        """The API answers by a majority; a restored cluster is one where nobody is missing."""
+
+        async def ask() -> bool | None:
+            return True if await etcd.is_healthy(shell) else None
+
+        if await self._c.until(ask, self._c.pace.api_s) is None:
+            raise EtcdNotBack(host=shell.host.name, timeout_s=round(self._c.pace.api_s))
 
     # --- undo: only while the restored cluster has not lived
 
@@ -142,7 +153,6 @@ class Restoring:
             await self._on_all(run, act)
 
     async def let_go(self, run: Run) -> None:
-        self._upkeep.silent.discard(run.subject)
         await self._on_all(run, static_pods.release)
 
     async def sweep(self, run: Run) -> None:
@@ -199,6 +209,7 @@ async def settle_nodes(upkeep: Upkeep, run: Run) -> None:
     members that the backup does not know register again (a kubelet does when it starts).
     """
     c = upkeep.context
+    cluster = await c.cluster(run.subject)
     members = [one for one in await c.members(run.subject) if one.state != MemberState.CLEANING]
     names = {one.node_name for one in members}
     async with c.kube(run.subject) as kube:
@@ -207,10 +218,13 @@ async def settle_nodes(upkeep: Upkeep, run: Run) -> None:
             if node.name not in names:
                 run.log(f"node {node.name} is of the backup, not of the cluster: removed")
                 await kube.delete_node(node.name)
+    marked = {node.name for node in known if node.control_plane}
 
     async def restart(member: Member) -> None:
         async def act(shell: Shell) -> None:
             await shell.run(["systemctl", "restart", "kubelet"], root=True, timeout_s=120)
+            if member.is_control_plane and member.node_name not in marked:
+                await _mark(shell, cluster, member)
 
         await c.on_host(member.device_id, act, log=run.log, away_s=0)
 
@@ -218,6 +232,22 @@ async def settle_nodes(upkeep: Upkeep, run: Run) -> None:
         run.log(f"[{member.node_name}] its kubelet was not restarted: {error}")
 
     await c.on_each(members, restart, failed=missed)
+
+
+async def _mark(shell: Shell, cluster: Cluster, member: Member) -> None:
+    """A kubelet registers its node like a worker's, so AIs would be sent to a control plane."""
+    documents = kubeadm.init_documents(
+        cluster.id,
+        member,
+        cluster.options,
+        version=cluster.kubernetes_version,
+        token=kubeadm.new_token(),
+    )
+    await kubeadm.run(shell, kubeadm.mark_argv(), documents, log=_nothing)
+
+
+def _nothing(line: str) -> None:
+    del line
 
 
 def _folder(run: Run) -> str:

@@ -3,7 +3,7 @@ together with certificates and configuration, keep it encrypted, forget the olde
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from haechi.core.operations import Definition, Run, Step
@@ -47,8 +47,6 @@ class Upkeep:
     vault: Vault
     keep: Callable[[], int]
     """How many backups of a cluster are kept."""
-    silent: set[str] = field(default_factory=set)
-    """Clusters that are being restored: their silence is expected."""
 
 
 async def living_control_plane(
