@@ -30,6 +30,10 @@ _NOTICE_DEATH: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
 """A followed log may be silent for hours; a host that lost its power must not look the same."""
+_LEAVE_DEAD: Final = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(CONNECT_S * 1000))
+"""Where there is another one to ask: a slow API server's kernel still takes what it is sent, that
+of a host without power does not, and a call would wait its whole time for it.
+"""
 _CONNECTING: Final = (httpx2.ConnectError, httpx2.ConnectTimeout)
 
 
@@ -116,7 +120,7 @@ class ApiTransport(httpx2.AsyncBaseTransport):
             limits=httpx2.Limits(
                 max_connections=64, max_keepalive_connections=8, keepalive_expiry=30
             ),
-            socket_options=_NOTICE_DEATH,
+            socket_options=[*_NOTICE_DEATH, *([_LEAVE_DEAD] if len(self._servers) > 1 else [])],
         )
 
     @property

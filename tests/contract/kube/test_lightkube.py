@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import dataclasses
+import socket
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
@@ -457,3 +459,27 @@ async def test_logs_are_followed_and_end_with_their_pod(kube, client):
 
 def test_connecting_is_bounded():
     assert kube_transport.CONNECT_S < kube_calls.CALL_S
+
+
+def patience_ms(port):
+    """For how long this process's connections to that port wait for their other end's kernel."""
+    found = set()
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError):  # gone meanwhile, or no socket
+            with socket.fromfd(int(entry.name), socket.AF_INET, socket.SOCK_STREAM) as one:
+                if one.getpeername()[1:] == (port,):
+                    found.add(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+    return found
+
+
+async def test_a_control_plane_without_power_is_left_soon_where_there_is_another(kube, kubes):
+    """Its kernel takes nothing any more; a slow one's does, and is waited for."""
+    async with kubes.open(kube.access) as client:
+        assert await client.version() == "1.36.3"
+        assert patience_ms(kube.access.servers[0].port) == {round(kube_transport.CONNECT_S * 1000)}
+    alone = dataclasses.replace(
+        kube.access, cluster_id="clu-alone", servers=kube.access.servers[2:]
+    )
+    async with kubes.open(alone) as client:
+        assert await client.version() == "1.36.3"
+        assert patience_ms(alone.servers[0].port) == {0}
