@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from haechi.domains.clusters.bundle.model import Bundle, HostSystem, Image, Part
-from haechi.domains.clusters.host import clean, distribution, ledger, prepare
-from haechi.domains.clusters.host.errors import HostDiskFull, PackagesUnavailable
+from haechi.domains.clusters.host import clean, distribution, ledger, prepare, runtime
+from haechi.domains.clusters.host.errors import (
+    HostConnectionLost,
+    HostDiskFull,
+    PackagesUnavailable,
+)
 from haechi.domains.clusters.host.placing import STATE_SCRIPT
 from haechi.domains.clusters.host.ports import HostName, Ran
 from haechi.testing.hosts import Call, FakeShell
@@ -206,3 +210,62 @@ async def test_all_that_the_hosts_sources_lack_is_said_at_once():
     )
     assert caught.value.data["packages"] == named
     assert not any(" install " in one for one in shell.commands())
+
+
+def with_sources() -> FakeShell:
+    """A bare host whose own package sources have all that a node needs."""
+    shell = bare()
+    shell.on("apt-cache policy containerd.io", "containerd.io:\n  Candidate: 2.2.3-1~debian.12\n")
+    rows = [*((name, "1.0-1") for name in (*distribution.TOOLS, "kubernetes-cni"))]
+    rows += [(name, "1.36.3-1.1") for name in ("kubelet", "kubeadm", "kubectl")]
+    offered = "".join(f"{name} | {version} | https://mirror\n" for name, version in rows)
+    shell.on("apt-cache madison", offered)
+    coming = ["kubernetes-cni", "kubelet", "kubeadm", "kubectl", "cri-tools", "containerd.io"]
+    inst = "".join(f"Inst {name} (1 mirror [amd64])\n" for name in coming)
+    shell.on(lambda line: "apt-get" in line and "--simulate" in line, inst)
+    return shell
+
+
+async def from_sources(shell: FakeShell) -> list[str]:
+    log: list[str] = []
+    await distribution.prepare(shell, "1.36.3", {}, log=log.append, progress=lambda _: None)
+    return log
+
+
+def by_apt(line: str) -> bool:
+    return "apt-get" in line and " install " in line and "--simulate" not in line
+
+
+async def test_from_the_hosts_own_sources_and_back():
+    shell = with_sources()
+    log = await from_sources(shell)
+    compare("distribution", shell, log)
+    made = await ledger.read(shell)
+    # Else the settings that another tool takes away would never come back.
+    assert made.drop_in == shell.text(runtime.CONTAINERD_DROP_IN)
+    shell.calls.clear()
+    log.clear()
+    await clean.clean(shell, log=log.append)
+    plan = shell.calls[0].stdin
+    # No package has it: an image of the pods' network brings it later.
+    assert "file\t/opt/cni/bin/flannel\tremove" in plan
+
+
+async def test_what_a_package_starts_by_itself_is_not_taken_for_somebody_elses():
+    """The connection dies while apt installs; containerd runs by then, with data of its own."""
+    shell = with_sources()
+    lost = HostConnectionLost(host="nuc-1", address="192.0.2.11", what="apt-get", reason="reset")
+    shell.fail(by_apt, lost)
+    with pytest.raises(HostConnectionLost):
+        await from_sources(shell)
+    first = await ledger.read(shell)
+    assert (first.runtime, first.services) == (True, [])
+    shell.on(
+        "sh -s --",
+        "service\tcontainerd\tactive\nenabled\tcontainerd\tenabled\ndata\tcontainerd\tthere\n"
+        "held\t/var/lib/containerd/io.containerd.content.v1.content\t-\n",
+    )
+    await from_sources(shell)
+    made = await ledger.read(shell)
+    assert (made.runtime, made.services, made.held) == (True, [], [])
+    assert made.units == ["containerd.service", "kubelet.service"]

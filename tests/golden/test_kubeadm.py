@@ -82,6 +82,14 @@ CASES = {
             pull_policy="IfNotPresent",
         )
     ),
+    "flannel-beside-packages": lambda: kubeadm.to_yaml(
+        manifests.flannel(
+            image="ghcr.io/flannel-io/flannel:v0.28.10",
+            pod_cidr="10.244.0.0/16",
+            pull_policy="IfNotPresent",
+            plugin="ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3",
+        )
+    ),
 }
 
 

@@ -158,9 +158,13 @@ class Forming:
         """The pods' network: a template of the package, images of the bundle."""
         c = self._c
         cluster, _ = await self._whom(run)
-        image = await c.releases.image(cluster.kubernetes_version, "flannel")
+        version = cluster.kubernetes_version
+        by_packages = cluster.options.source == "distribution"
         objects = manifests.flannel(
-            image=image, pod_cidr=cluster.options.pod_cidr, pull_policy="IfNotPresent"
+            image=await c.releases.image(version, "flannel"),
+            pod_cidr=cluster.options.pod_cidr,
+            pull_policy="IfNotPresent",
+            plugin=await c.releases.image(version, "flannel-cni-plugin") if by_packages else "",
         )
         async with c.kube(cluster.id) as kube:
             await kube.apply(objects, log=run.log)

@@ -43,13 +43,15 @@ class ShelfReleases:
         return [version for version, found in there.items() if found >= platforms]
 
     def _references(self, version: str) -> list[str]:
+        found: list[str] = []
         for bundle in self._shelf.bundles():
-            if bundle.kubernetes == version:
-                return [image.reference for image in bundle.images]
+            if bundle.kubernetes == version and not found:
+                found = [image.reference for image in bundle.images]
         try:
-            return list(recipes.load(version).references)
+            recipe = recipes.load(version)
         except BundleVersionUnknown:
-            return []
+            return found
+        return [*(found or recipe.references), recipe.cni_plugin]
 
 
 def _tested() -> list[str]:

@@ -78,6 +78,9 @@ async def test_from_the_distribution_what_was_tested_is_taken(tmp_path):
     options = FormOptions(source="distribution")
     assert await releases.resolve(options, ["linux/arm64"]) == "1.36.3"
     assert (await releases.image("1.36.3", "flannel")).startswith("ghcr.io/flannel-io/flannel:v")
+    # In no package and in no bundle's image: the pods' network brings it.
+    plugin = await releases.image("1.36.3", "flannel-cni-plugin")
+    assert plugin.startswith("ghcr.io/flannel-io/flannel-cni-plugin:v")
     with pytest.raises(NoBundle):
         await releases.image("1.36.3", "nginx")
     with pytest.raises(NoBundle):

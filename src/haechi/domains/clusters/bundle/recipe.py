@@ -82,6 +82,8 @@ class Recipe:
     host: HostSystem
     network: tuple[str, ...]
     """Packages of the root file system `network`."""
+    cni_plugin: str
+    """Image that holds the CNI plugin `flannel`, for nodes that are not made from a bundle."""
     content: bytes
 
     @cached_property
@@ -160,8 +162,13 @@ def _load(minor: str) -> Recipe:
             packages=tuple(debian["host"]),
         ),
         network=tuple(debian["network"]),
+        cni_plugin=_distribution(minor)["cni-plugin"],
         content=content,
     )
+
+
+def _distribution(minor: str) -> dict[str, Any]:
+    return tomllib.loads(VERSIONS.joinpath(minor).joinpath("distribution.toml").read_text())
 
 
 def _build(minor: str, entry: Mapping[str, Any]) -> Build:

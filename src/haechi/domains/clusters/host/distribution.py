@@ -2,7 +2,8 @@
 
 haechi adds no package source: which ones a host trusts is its owner's affair. The host must be able
 to install Kubernetes' packages of the wanted version and a containerd 2; images come from the
-registries that they name.
+registries that they name. The CNI plugin `flannel` is in none of these packages: the pods' network
+brings it to each node by an image of its own.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,9 +14,9 @@ from haechi.domains.clusters.host import ledger as ledgers
 from haechi.domains.clusters.host import packages, runtime
 from haechi.domains.clusters.host.errors import PackagesUnavailable
 from haechi.domains.clusters.host.ledger import Ledger
-from haechi.domains.clusters.host.placing import Item, look, place
+from haechi.domains.clusters.host.placing import Item, announce, look, place
 from haechi.domains.clusters.host.ports import Shell
-from haechi.domains.clusters.host.prepare import settle_kernel, start
+from haechi.domains.clusters.host.prepare import PLUGINS, note_runtime, settle_kernel, start
 
 TOOLS: Final = (
     *("iptables", "nftables", "conntrack", "socat", "ethtool", "ebtables", "kmod", "ipset"),
@@ -44,8 +45,10 @@ async def prepare(
 ) -> None:
     """`version`: exact, without `v`. Raises PackagesUnavailable, PackagesNotInstalled."""
     pause = next(one for one in load(version).references if image_name(one) == "pause")
-    items = _items(pause, containerd)
-    state = await look(shell, [item.path for item in items])
+    drop_in = runtime.containerd_text(pause, containerd)
+    items = _items(drop_in)
+    plugin = Item.text(f"{PLUGINS}/flannel", "")
+    state = await look(shell, [item.path for item in (*items, plugin)])
     ledger = await ledgers.read(shell) or Ledger()
     if not ledger.files:
         ledger.note(nft_tables=state.nft_tables)
@@ -59,6 +62,10 @@ async def prepare(
         all_of_it = [*([] if runtime_package else [_RUNTIME_NAME]), *lacking]
         raise PackagesUnavailable(host=shell.host.name, packages=", ".join(all_of_it))
     names.append(runtime_package)
+    # Before apt: a package starts its services by itself.
+    ledger.note(drop_in=drop_in)
+    await note_runtime(shell, ledger, state)
+    _ = await announce(shell, ledger, state, [plugin])
     await packages.install_from_distribution(shell, ledger, state, names, log=log)
     progress(0.8)
     await settle_kernel(shell, ledger, log)
@@ -88,10 +95,10 @@ def _major(version: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _items(pause: str, containerd: Mapping[str, Any]) -> list[Item]:
+def _items(drop_in: str) -> list[Item]:
     texts = {
         runtime.CONTAINERD_CONFIG: runtime.MAIN_TEXT,
-        runtime.CONTAINERD_DROP_IN: runtime.containerd_text(pause, containerd),
+        runtime.CONTAINERD_DROP_IN: drop_in,
         runtime.KUBELET_CONDITION: runtime.KUBELET_CONDITION_TEXT,
         runtime.SYSCTL_FILE: runtime.sysctl_text(),
         runtime.MODULES_FILE: runtime.modules_text(),

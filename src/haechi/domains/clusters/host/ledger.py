@@ -44,6 +44,8 @@ class Ledger(msgspec.Struct, kw_only=True):
     """Host names that we lead somewhere in /etc/hosts."""
     nft_tables: list[str] = []
     """That were there before (`ip nat`): never removed."""
+    looked: bool = False
+    """What ran here before anything of ours is noted: what runs later may be ours."""
     started: bool = False
     """Our runtime has been started here before."""
     services: list[str] = []

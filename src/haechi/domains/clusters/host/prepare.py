@@ -189,6 +189,22 @@ async def settle_kernel(shell: Shell, ledger: Ledger, log: OnText) -> None:
         log(f"set, now and after each start: {', '.join(words)}")
 
 
+async def note_runtime(shell: Shell, ledger: Ledger, state: State) -> None:
+    """What of a container runtime was here before anything of ours ran: once."""
+    if ledger.looked or ledger.started:
+        return
+    new = [name for name in ("containerd", "kubelet") if name not in state.enabled]
+    running = [name for name in ("containerd", "docker") if state.services.get(name) == "active"]
+    ledger.note(
+        units=[f"{name}.service" for name in new],
+        services=running,
+        runtime=not state.runtime_data,
+        held=state.held,
+        looked=True,
+    )
+    await ledgers.save(shell, ledger)
+
+
 async def start(
     shell: Shell,
     ledger: Ledger,
@@ -199,17 +215,8 @@ async def start(
     client: Sequence[str] = CTR,
 ) -> None:
     """The runtime runs with this program and configuration. `client`: the ctr to ask it with."""
-    running = [name for name in ("containerd", "docker") if state.services.get(name) == "active"]
+    await note_runtime(shell, ledger, state)
     first = not ledger.started
-    strangers = running if first else []
-    new = [name for name in ("containerd", "kubelet") if name not in state.enabled]
-    values: dict[str, Any] = {"units": [f"{name}.service" for name in new]} if first else {}
-    if not state.runtime_data and not ledger.runtime:
-        values["runtime"] = True
-    if first and not ledger.held:
-        values["held"] = state.held
-    if ledger.note(**values, services=strangers):
-        await ledgers.save(shell, ledger)
     theirs = any(path.startswith(("/etc/containerd", "/etc/systemd")) for path in written)
     changed = theirs or f"{PROGRAMS}/containerd" in written
     if theirs or first:
