@@ -293,6 +293,45 @@ async def test_a_dead_worker_is_replaced_with_its_work(world, lab, cluster_id):
     assert ended.ctx["result"]["replaced"] == "dev-a"
 
 
+async def test_work_moves_once_the_new_nodes_agent_is_there(world, lab, cluster_id):
+    """Cameras come by it, and results go by it: without it an AI would not prove itself."""
+    order, may_end = [], asyncio.Event()
+
+    async def bring(run):
+        await may_end.wait()
+        order.append("agent")
+
+    step = Step("bring", Text("에이전트", "agent"), bring)
+    world.operations.register(Definition("bring_agent", Text("에이전트", "agent"), [step]))
+
+    class Agent:
+        name = "agent"
+
+        async def joined(self, cluster_id, device_id, *, log):
+            _ = await world.operations.start("bring_agent", device_id, {}, requested_by="haechi")
+
+        async def leaving(self, cluster_id, device_id, *, log):
+            pass
+
+    class Mover:
+        async def move_work(self, old_id, new_id, *, by, log):
+            order.append("work")
+
+    world.context.hooks.append(Agent())
+    world.upkeep.moves_work_by(Mover())
+    world.site.hosts.turn_off("dev-a")
+    world.site.host("dev-new", name="newcomer")
+    operation = await world.upkeep.replace_node(cluster_id, "dev-a", "dev-new", by=SYSTEM)
+
+    async def waits():
+        return (await world.operations.get(operation.id)).step == "move_work"
+
+    await eventually(waits)
+    may_end.set()
+    await done(world, operation)
+    assert order == ["agent", "work"]
+
+
 async def test_a_worker_that_is_dead_for_long_is_replaced_too(world, lab, cluster_id):
     """Kubernetes goes on wanting its pods there, which never get ready."""
     world.site.hosts.turn_off("dev-a")

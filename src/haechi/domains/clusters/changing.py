@@ -139,6 +139,7 @@ class Replacing:
         """What cannot be moved is told at the end: the node itself is replaced all the same."""
         if self.mover is None:
             return
+        await self._agent(run)
         try:
             await self.mover.move_work(
                 run.ctx["device_id"],
@@ -149,6 +150,17 @@ class Replacing:
         except AppError as error:
             run.log(f"!! not all of its work was moved: {error}")
             run.ctx["not_moved"] = {"code": error.code, "data": error.data}
+
+    async def _agent(self, run: Run) -> None:
+        """An AI gets its cameras from the agent of its node and gives it its results; the new one's
+        is brought by an operation of its own. Moved is what can be without one.
+        """
+        operations = self._c.operations
+        bringing = await operations.active_on(run.ctx["device_ids"][0])
+        if bringing is not None:
+            run.log(f"its agent first: {bringing.id}")
+            ended = await operations.wait(bringing.id)
+            run.log(f"{bringing.id} {ended.state.value}")
 
     async def retire(self, run: Run) -> None:
         """Out of Kubernetes; its host is cleaned now, or when it is seen again."""
