@@ -81,7 +81,9 @@ shown, never refused. Who is nobody gets `0004` and is shown in the audit log.""
 either at an extra listener that has this address and port, or by a redirect on its device: set the
 device's label `redirect` to the old addresses and ports (`192.0.2.10:5231,192.0.2.10:6432`).
 The agent then leads exactly these destinations, coming from this device's AI containers only and
-never from the host itself, to its own intake, which knows by the container who calls.""",
+never from the host itself, to its own intake, which knows by the container who calls. On a
+cluster's node these are its AI pods; until one that is about to begin is seen, any pod of the
+cluster, for an old program ends where its first call goes nowhere.""",
     },
     "ko": {
         "title": "구 시스템 HTTP 인터페이스",
@@ -137,7 +139,9 @@ ID(`"0x01"`, 16진수 24자리, `"ni01"`, `"K3bx"`)를 모두 어디서나 받�
 주소로, 또는 장치에서의 전환으로 haechi에 닿습니다. 장치 라벨 `redirect`에 옛 주소와 포트를
 적으면(`192.0.2.10:5231,192.0.2.10:6432`), 에이전트가 이 장치의 AI 컨테이너에서 나가는 그
 목적지만 자신의 수신구로 돌립니다. 호스트 자신의 통신은 건드리지 않으며, 호출한 AI는
-컨테이너로 식별합니다.""",
+컨테이너로 식별합니다. 클러스터 노드에서는 그 노드의 AI 파드가 대상이며, 곧 시작할 AI를
+알아보기 전까지는 클러스터의 모든 파드가 대상입니다. 구 프로그램은 첫 호출이 닿지 않으면
+끝나기 때문입니다.""",
     },
 }
 

@@ -148,9 +148,10 @@ def _firewall(folder: Path) -> None:
     for needless in ("usr/share", "etc"):
         shutil.rmtree(folder / needless, ignore_errors=True)
     # What the distribution's alternatives would do.
-    program = folder / "usr/sbin/iptables"
-    program.unlink(missing_ok=True)
-    program.symlink_to("xtables-nft-multi")
+    for name in ("iptables", "iptables-restore"):
+        program = folder / "usr/sbin" / name
+        program.unlink(missing_ok=True)
+        program.symlink_to("xtables-nft-multi")
 
 
 if __name__ == "__main__":

@@ -234,6 +234,7 @@ class Agent:
         at start, from disk."""
         live = self.link.connected
         self.deployments.serve(desired.workloads)
+        self.node.pod_networks = desired.pod_networks
         self.redirector.want(desired.redirects)
         self.media.take(desired, self.deployments, live=live)
         await self._fill_board()

@@ -31,7 +31,10 @@ class Node:
         self, deployments: Deployments, *, address: str, on_pods: Callable[[], None]
     ) -> None:
         self.pods = Pods(deployments, on_change=on_pods)
+        self._deployments = deployments
         self._address = address
+        self.pod_networks: list[str] = []
+        """Of the cluster; told by the server."""
         self.gateway = ""
         self.on_gateway: Callable[[], None] = lambda: None
         self._told = ""
@@ -58,9 +61,13 @@ class Node:
         return True
 
     async def sources(self) -> list[list[str]]:
-        """Where AIs call from, as matches of iptables (IPv4 only, as the old addresses are)."""
-        return [
-            ["-s", f"{address}/32"]
-            for address in self.pods.addresses
-            if ipaddress.ip_address(address).version == 4
-        ]
+        """Where AIs call from, as matches of iptables (IPv4 only, as the old addresses are): their
+        own addresses. One that is about to begin may get any of the pods' addresses, and a program
+        of the old days ends where its first call goes nowhere; so until it is seen all pods are
+        led, and the intake tells who is none of its AIs.
+        """
+        called_from = self.pods.addresses
+        if any(one.served and not one.addresses for one in self._deployments):
+            called_from = self.pod_networks or called_from
+        networks = [ipaddress.ip_network(one) for one in called_from]
+        return [["-s", str(one)] for one in networks if one.version == 4]

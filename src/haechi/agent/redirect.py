@@ -5,7 +5,7 @@ pods, and nothing else: the host's own traffic is never touched, for the old add
 control plane's. Two parts: a route inside each AI container (its network is internal and leads
 nowhere; a pod has a way out already), and rules that rewrite the destination where its traffic
 enters the host. The container's address stays, so the intake knows who calls. Needs root with
-`iptables`; where that is missing it says so and goes on.
+`iptables` and `iptables-restore`; where they are missing it says so and goes on.
 """
 
 import asyncio
@@ -32,7 +32,10 @@ MAX_REDIRECTS: Final = 64
 _CLONE_NEWNET: Final = 0x40000000
 
 Argv = list[str]
-Run = Callable[[Sequence[str]], Awaitable[int]]
+Run = Callable[[Sequence[str], str], Awaitable[int]]
+"""`(argv, stdin)` → exit status. Raises OSError where the program is missing or does not end."""
+_IPTABLES: Final = ("iptables", "-w", "5", "-t", "nat")
+_RESTORE: Final = ("iptables-restore", "-w", "5", "--noflush")
 
 
 def chain_name(device_id: str) -> str:
@@ -90,7 +93,7 @@ class Redirector:
         self._sources = sources
         self._intake = intake
         self._pids = pids
-        self._run = run or iptables
+        self._run = run or firewall
         self._wanted: list[Redirect] = []
         self._made: list[Argv] | None = None
         """None: what is there is not known."""
@@ -143,24 +146,23 @@ class Redirector:
 
     async def _fill(self, content: list[Argv]) -> None:
         chain = chain_name(self._device_id)
-        jump = ["PREROUTING", "-j", chain]
+        jump = ("PREROUTING", "-j", chain)
         if not content:
-            while await self._run(["-D", *jump]) == 0:
+            while await self._run([*_IPTABLES, "-D", *jump], "") == 0:
                 pass
-            await self._run(["-F", chain])
-            await self._run(["-X", chain])
+            await self._run([*_IPTABLES, "-F", chain], "")
+            await self._run([*_IPTABLES, "-X", chain], "")
             return
-        await self._run(["-N", chain])
-        await self._must(["-F", chain])
-        for rule in content:
-            await self._must(rule)
-        if await self._run(["-C", *jump]) != 0:
-            await self._must(["-I", *jump])
+        # All at once: an AI whose call met a chain that is just being filled would lose it.
+        lines = ["*nat", f":{chain} - [0:0]", *(" ".join(rule) for rule in content), "COMMIT", ""]
+        await self._must(_RESTORE, "\n".join(lines))
+        if await self._run([*_IPTABLES, "-C", *jump], "") != 0:
+            await self._must([*_IPTABLES, "-I", *jump])
 
-    async def _must(self, arguments: Argv) -> None:
-        code = await self._run(arguments)
+    async def _must(self, argv: Sequence[str], stdin: str = "") -> None:
+        code = await self._run(argv, stdin)
         if code != 0:
-            raise OSError(f"iptables {' '.join(arguments)}: exit {code}")
+            raise OSError(f"{' '.join(argv)}: exit {code}")
 
     async def _route(self, gateway: str) -> None:
         wanted = frozenset(one.address for one in self._wanted)
@@ -184,21 +186,23 @@ class Redirector:
         self._told = problem
 
 
-async def iptables(arguments: Sequence[str]) -> int:
-    """The exit status; raises OSError where the program is missing or does not end."""
+async def firewall(argv: Sequence[str], stdin: str) -> int:
+    """A `Run`."""
     child = await asyncio.create_subprocess_exec(
-        *("iptables", "-w", "5", "-t", "nat"),
-        *arguments,
+        *argv,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
         async with asyncio.timeout(COMMAND_S):
-            return await child.wait()
+            await child.communicate(stdin.encode())
     except TimeoutError as error:
         child.kill()
         await child.wait()
-        raise OSError("iptables does not end") from error
+        raise OSError(f"{argv[0]} does not end") from error
+    assert child.returncode is not None
+    return child.returncode
 
 
 async def in_network_of(pid: int, remove: Iterable[str], add: Iterable[str], gateway: str) -> None:

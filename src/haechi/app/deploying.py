@@ -122,6 +122,7 @@ class Deploying(Upkeeping):
             inventory=self.inventory,
             registry=self.registry,
         )
+        self.agents.register_section("pod_networks", self.clusters.book.pod_networks)
         self.inventory.watched_by(self.agents)
         self.inventory.on_delete("device", self.agents.delete_device)
         self.inventory.on_delete("device", self.registry.delete_device)

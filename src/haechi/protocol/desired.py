@@ -106,6 +106,8 @@ class DesiredState(Struct, omit_defaults=True):
     peers: list[Peer] = []
     policies: list[dict[str, str]] = []
     redirects: list[Redirect] = []
+    pod_networks: list[str] = []
+    """Of the cluster that this device is a node of: where its pods call from (CIDR)."""
     workloads: list[ContainerSpec] = []
     """AIs on this device that another engine runs (pods): the agent serves them – results, cameras,
     samples – and starts or stops none of them."""

@@ -43,6 +43,12 @@ async def test_a_cluster_is_formed_from_bare_hosts(world):
     assert tokens == [], "bootstrap tokens are withdrawn once all are in"
 
 
+async def test_a_node_is_told_where_pods_call_from(world):
+    assert await world.clusters.book.pod_networks("dev-a") == []
+    await world.formed()
+    assert await world.clusters.book.pod_networks("dev-a") == [FormOptions().pod_cidr]
+
+
 async def test_the_kubeconfig_is_the_real_users_and_kept_encrypted(world):
     cluster_id = await world.formed()
     file = world.site.hosts.hosts["dev-m"].files["/home/kim/.kube/config"]

@@ -2,10 +2,13 @@
 
 import socket
 
+from haechi.agent.deployments import Deployments
+from haechi.agent.home import Home
 from haechi.agent.netlink import address_message, route_message
+from haechi.agent.node import Node
 from haechi.agent.redirect import Redirector, allowed, chain_name, rules
 from haechi.interop.redirects import parse
-from haechi.protocol.desired import Redirect
+from haechi.protocol.desired import ContainerSpec, Redirect
 
 DEVICE = "dev-abcdefghij234567"
 OLD = [Redirect("192.0.2.10", 5231), Redirect("192.0.2.10", 6432)]
@@ -79,19 +82,78 @@ async def test_each_pod_is_a_source_and_nobody_else():
     assert (firewall.chains, firewall.jumps) == ({}, [])
 
 
+async def test_rules_that_are_made_anew_are_there_at_every_moment():
+    firewall, pods = Firewall(), [["-s", "10.244.1.5/32"]]
+
+    async def sources():
+        return list(pods)
+
+    redirector = Redirector(
+        device_id=DEVICE,
+        sources=sources,
+        intake=lambda: ("169.254.84.30", 8430),
+        pids=list,
+        run=firewall,
+    )
+    redirector.want(OLD)
+    await redirector.apply()
+    firewall.seen.clear()
+    pods.append(["-s", "10.244.1.6/32"])
+    await redirector.apply()
+    redirector._made = None  # as it is looked at now and then
+    await redirector.apply()
+    assert firewall.seen
+    assert min(firewall.seen) == 4
+
+
+async def test_until_an_ai_is_seen_any_pod_may_be_it(tmp_path):
+    home = Home(tmp_path)
+    home.prepare()
+    deployments = Deployments(home)
+    node = Node(deployments, address="127.0.0.1", on_pods=lambda: None)
+    node.pod_networks = ["10.244.0.0/16", "fd00:244::/56"]
+    assert await node.sources() == []
+    spec = ContainerSpec("dep-a", "pkg-a", "ver-a", "weather", "an-image")
+    deployments.serve([spec])
+    assert await node.sources() == [["-s", "10.244.0.0/16"]]
+    deployments.placed(deployments.get("dep-a"), ("10.244.1.5", "fd00:244::5"))
+    assert await node.sources() == [["-s", "10.244.1.5/32"]]
+    deployments.serve([spec, ContainerSpec("dep-b", "pkg-a", "ver-b", "weather-2", "an-image")])
+    assert await node.sources() == [["-s", "10.244.0.0/16"]]
+    node.pod_networks = []
+    assert await node.sources() == [["-s", "10.244.1.5/32"]]
+    deployments.serve([])
+    assert await node.sources() == []
+
+
 class Firewall:
-    """Knows chains and jumps, as iptables does."""
+    """Knows chains and jumps, as iptables and iptables-restore do; `seen` is how many rules there
+    were after each call.
+    """
 
     def __init__(self):
         self.chains = {}
         self.jumps = []
         self.calls = 0
+        self.seen = []
 
-    async def __call__(self, arguments):
+    async def __call__(self, argv, stdin):
         self.calls += 1
+        code = self._restored(stdin) if argv[0] == "iptables-restore" else self._done(argv[5:])
+        self.seen.append(sum(len(content) for content in self.chains.values()))
+        return code
+
+    def _restored(self, text):
+        table, declared, *rules, commit, end = text.split("\n")
+        assert (table, commit, end) == ("*nat", "COMMIT", "")
+        chain = declared.split()[0].removeprefix(":")
+        words = [rule.split() for rule in rules]
+        assert all(rule[:2] == ["-A", chain] for rule in words)
+        self.chains[chain] = [rule[2:] for rule in words]
+        return 0
+
+    def _done(self, arguments):
         action, chain, *rest = arguments
-        if action == "-N":
-            return int(self.chains.setdefault(chain, []) != [] or False)
         if action in {"-C", "-D"}:
             if rest not in self.jumps:
                 return 1
@@ -101,10 +163,9 @@ class Firewall:
             self.jumps.append(rest)
         elif action == "-F":
             self.chains[chain] = []
-        elif action == "-X":
-            del self.chains[chain]
         else:
-            self.chains[chain].append(rest)
+            assert action == "-X"
+            del self.chains[chain]
         return 0
 
 

@@ -71,6 +71,14 @@ class Book:
         async with self._db.read() as tx:
             return await store.membership(tx, device_id)
 
+    async def pod_networks(self, device_id: str) -> list[str]:
+        """Where pods of the device's cluster call from (CIDR); none where it is no node."""
+        async with self._db.read() as tx:
+            member = await store.membership(tx, device_id)
+            if member is None:
+                return []
+            return [(await store.cluster(tx, member.cluster_id)).options.pod_cidr]
+
     async def nodes(self) -> list[str]:
         """Devices that are nodes in order, of whatever cluster."""
         async with self._db.read() as tx:
