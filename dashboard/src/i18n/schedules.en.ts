@@ -122,7 +122,7 @@ export const schedulesEn: Record<keyof typeof schedulesKo, string> = {
   "presence.reason.cut_off_from_api": "It does not get through to the Kubernetes API",
   "presence.reason.not_ready": "The node is not ready",
   "presence.reason.api_away": "The Kubernetes API does not answer",
-  "presence.reason.address_changed": "Its address changed; it is being taken up",
+  "presence.reason.address_changed": "It was found at another address",
   "playbook.open": "Playbook",
   "playbook.title": "Ansible playbooks of {name}",
   "playbook.action": "Download zip",

@@ -120,7 +120,7 @@ export const schedulesKo = {
   "presence.reason.cut_off_from_api": "Kubernetes API에 보고하지 못함",
   "presence.reason.not_ready": "노드가 준비되지 않음",
   "presence.reason.api_away": "Kubernetes API가 응답하지 않음",
-  "presence.reason.address_changed": "주소가 바뀌어 다시 연결하는 중",
+  "presence.reason.address_changed": "다른 주소에서 발견됨",
   "playbook.open": "플레이북",
   "playbook.title": "{name} Ansible 플레이북",
   "playbook.action": "zip 내려받기",

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from haechi.core.access import SYSTEM
 from haechi.domains.clusters import finding as findings
 from haechi.domains.clusters.finding import Finding
 from haechi.domains.clusters.host.errors import LoginRefused
@@ -126,3 +127,15 @@ async def test_an_address_that_changed_again_is_tried_at_once(world, search):
     await search.clock.advance(findings.SEARCH_EVERY_S)
     await search.look("dev-a")
     assert len(await search.tries()) == 2
+
+
+async def test_an_address_at_which_nobody_is_does_not_stay(world, search):
+    """All that goes to the host by SSH would look for it there."""
+    before = (await world.site.devices.device("dev-a")).address
+    world.site.hosts.turn_off("dev-a")
+    operation = await world.upkeep.readdress_node(
+        search.cluster_id, "dev-a", address="192.0.2.250", by=SYSTEM
+    )
+    assert (await world.ended(operation)).state == "failed"
+    assert (await world.site.devices.device("dev-a")).address == before
+    assert (await search.member("dev-a")).address == before

@@ -59,7 +59,7 @@ class Readdressing:
             title=Text("노드 주소 변경", "Take a node's new address up"),
             parallel=4,
             steps=[
-                Step("reach", Text("새 주소로 연결", "Reach it there"), self.reach),
+                Step("reach", Text("새 주소로 연결", "Reach it there"), self.reach, self.turn_back),
                 Step(
                     "hold",
                     Text("제어 노드 멈추기", "Stop the control plane"),
@@ -81,6 +81,8 @@ class Readdressing:
         c = self._c
         member = await self._member(run)
         run.ctx.setdefault("old", member.address)
+        run.ctx.setdefault("known", (await c.devices.device(member.device_id)).address)
+        await run.save()
         await c.devices.readdress(member.device_id, run.ctx["address"], by=SYSTEM)
 
         async def act(shell: Shell) -> str:
@@ -88,7 +90,13 @@ class Readdressing:
             return report.address
 
         run.ctx["address"] = await c.on_host(member.device_id, act, log=run.log)
+        run.ctx["reached"] = True
         run.log(f"[{member.node_name}] {run.ctx['old']} → {run.ctx['address']}")
+
+    async def turn_back(self, run: Run) -> None:
+        """Nobody was there: the device keeps the address that it had."""
+        if run.ctx.get("known") and not run.ctx.get("reached"):
+            await self._c.devices.readdress(run.ctx["device_id"], run.ctx["known"], by=SYSTEM)
 
     async def hold(self, run: Run) -> None:
         member = await self._member(run)

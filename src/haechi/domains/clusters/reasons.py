@@ -71,9 +71,7 @@ TEXTS: Final[Mapping[Reason, Text]] = {
         "Kubernetes API가 응답하지 않음 (실행 중인 AI는 계속 동작)",
         "The Kubernetes API does not answer; AIs that run go on",
     ),
-    "address_changed": Text(
-        "주소가 바뀌어 새 주소로 다시 연결하는 중", "Its address changed; it is being taken up"
-    ),
+    "address_changed": Text("다른 주소에서 발견됨", "It was found at another address"),
 }
 
 REMEDIES: Final[Mapping[Reason, Text]] = {
@@ -107,6 +105,10 @@ REMEDIES: Final[Mapping[Reason, Text]] = {
     "cut_off_from_api": Text(
         "그 노드에서 제어 노드로 가는 네트워크를 확인하세요.",
         "Check the network from that node to the control planes.",
+    ),
+    "address_changed": Text(
+        "작업 노드는 저절로 다시 연결됩니다. 제어 노드는 'haechi cluster readdress'를 실행하세요.",
+        "A worker is led home by itself; for a control plane run `haechi cluster readdress`.",
     ),
     "api_away": Text(
         "제어 노드의 전원과 네트워크를 확인하세요.",
