@@ -128,6 +128,73 @@ async def test_subject_is_exclusive_and_the_holder_is_named(db, tmp_path):
     await engine.close()
 
 
+@pytest.mark.parametrize("subject", ["dev-1", "dev-1/pkg-1"])
+async def test_what_an_operation_claims_is_nobody_elses_either_way(db, tmp_path, subject):
+    steps = Steps()
+    steps.behave["a"] = gate = asyncio.Event()
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a")]))
+
+    async def refused(*words, **more):
+        with pytest.raises(Busy) as caught:
+            await engine.start("k", *words, {}, requested_by="lee", **more)
+        return caught.value.data
+
+    # Somebody is at work there: it cannot be claimed.
+    first = await engine.start("k", subject, {}, requested_by="kim")
+    said = await refused("cluster", claims=["dev-0", "dev-1"])
+    assert said == {"subject": "dev-1", "operation_id": first.id, "kind": "k"}
+    assert await engine.active_on("cluster") is None
+    near = await engine.start("k", "near", {}, requested_by="kim", claims=["dev-2", "dev"])
+    gate.set()
+    await engine.wait(first.id)
+    await engine.wait(near.id)
+    # It is claimed: nobody begins there, nor claims it too. Others go on.
+    gate.clear()
+    claimer = await engine.start("k", "cluster", {}, requested_by="kim", claims=["dev-0", "dev-1"])
+    assert (await refused(subject))["operation_id"] == claimer.id
+    assert (await refused("other", claims=["dev-1"]))["subject"] == "dev-1"
+    assert (await engine.claiming(subject)).id == claimer.id
+    assert await engine.claiming("dev-12") is None
+    other = await engine.start("k", "dev-12", {}, requested_by="kim")
+    gate.set()
+    await engine.wait(claimer.id)
+    await engine.wait(other.id)
+    assert await engine.claiming(subject) is None
+    again = await engine.start("k", subject, {}, requested_by="lee")
+    assert (await engine.wait(again.id)).state == State.SUCCEEDED
+    await engine.close()
+
+
+async def test_claims_outlive_the_server(db, tmp_path):
+    steps = Steps()
+    steps.behave["a"] = asyncio.Event()
+    definition = Definition("k", T, [steps.step("a")])
+    engine = make_engine(db, tmp_path, definition)
+    await engine.start("k", "cluster", {}, requested_by="kim", claims=["dev-1"])
+    await engine.close()
+    engine = make_engine(db, tmp_path, definition)
+    await engine.start_engine()
+    with pytest.raises(Busy):
+        await engine.start("k", "dev-1", {}, requested_by="lee")
+    await engine.close()
+
+
+async def test_work_that_gives_way_hinders_no_claim(db, tmp_path):
+    """Whoever claims cancels it; the other way round it is refused like all others."""
+    steps = Steps()
+    steps.behave["a"] = asyncio.Event()
+    gives_way = Definition("little", T, [steps.step("a")], gives_way=True)
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("b")]), gives_way)
+    little = await engine.start("little", "dev-1", {}, requested_by="system")
+    steps.behave["b"] = asyncio.Event()
+    await engine.start("k", "cluster", {}, requested_by="kim", claims=["dev-1"])
+    await engine.cancel(little.id)
+    await engine.wait(little.id)
+    with pytest.raises(Busy):
+        await engine.start("little", "dev-1", {}, requested_by="system")
+    await engine.close()
+
+
 async def test_twenty_starts_at_once_give_one_operation(db, tmp_path):
     steps = Steps()
     steps.behave["a"] = gate = asyncio.Event()

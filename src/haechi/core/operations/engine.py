@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -48,6 +49,7 @@ class Operations:
         self._clock = clock
         self._log_dir = log_dir
         self._definitions: dict[str, Definition] = {}
+        self._giving_way: set[str] = set()
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._tasks = Tasks("operations")
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -60,6 +62,8 @@ class Operations:
         if len(set(names)) != len(names) or definition.kind in self._definitions:
             raise ValueError(f"operation kind {definition.kind}: names must be unique")
         self._definitions[definition.kind] = definition
+        if definition.gives_way:
+            self._giving_way.add(definition.kind)
         self._slots[definition.kind] = asyncio.Semaphore(definition.parallel)
 
     def definition(self, kind: str) -> Definition | None:
@@ -93,8 +97,11 @@ class Operations:
         *,
         requested_by: str,
         parent_id: str | None = None,
+        claims: Sequence[str] = (),
     ) -> Operation:
-        """Save and begin an operation. Raises Busy where the subject has an active one."""
+        """Save and begin an operation. Raises Busy where the subject has an active one or is
+        claimed, or somebody is at work on what this one `claims` beside its subject.
+        """
         if kind not in self._definitions:
             raise UnknownKind(kind=kind)
         operation = Operation(
@@ -110,6 +117,7 @@ class Operations:
             error=None,
             requested_by=requested_by,
             parent_id=parent_id,
+            claims=list(claims),
             attempts=0,
             release=__version__,
             created_at=self._clock.now(),
@@ -117,7 +125,7 @@ class Operations:
             ended_at=None,
         )
         async with self._db.write() as tx:
-            await store.add(tx, operation)
+            await store.add(tx, operation, giving_way=self._giving_way)
         self._announce(operation)
         self._launch(operation)
         return operation
@@ -150,6 +158,11 @@ class Operations:
     async def active_on(self, subject: str) -> Operation | None:
         async with self._db.read() as tx:
             return await store.active_on(tx, subject)
+
+    async def claiming(self, subject: str) -> Operation | None:
+        """The active operation that claims it beside its own subject."""
+        async with self._db.read() as tx:
+            return await store.claiming(tx, subject)
 
     async def wait(self, operation_id: str) -> Operation:
         """Wait until it has ended; cancelling the wait does not cancel the operation."""

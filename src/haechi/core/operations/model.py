@@ -44,6 +44,8 @@ class Operation:
     """`{code, data}` of the AppError that ended it; texts are rendered when read."""
     requested_by: str
     parent_id: str | None
+    claims: list[str]
+    """Further subjects that are its own while it is active, with all below them (`dev-1/…`)."""
     attempts: int
     release: str
     """The haechi version that began it."""
@@ -121,6 +123,8 @@ class Definition:
     """Step names of older releases → names of today, so that their work counts as done."""
     on_end: Callable[[Operation], Awaitable[None]] | None = None
     """Called once the operation has ended in any way, before waiters are told; idempotent."""
+    gives_way: bool = False
+    """It does not hinder one that claims its subject: that one cancels it."""
 
 
 class StepTimedOut(Upstream):

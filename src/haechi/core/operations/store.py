@@ -1,5 +1,8 @@
-"""The table of operations. One active operation per subject: a partial unique index decides."""
+"""The table of operations. One active operation per subject: a partial unique index decides. What
+an operation claims beside it is looked up where one is added: there is one writer.
+"""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +17,7 @@ from haechi.core.pages import Page, decode_moment_cursor, page_of
 from haechi.errors import Busy, ObjectNotFound
 
 _ACTIVE_SQL = sa.text("state IN ('queued', 'running', 'cancelling')")
+_CLAIMING_SQL = sa.text("claims IS NOT NULL")
 
 
 class OperationRow(Base):
@@ -27,6 +31,12 @@ class OperationRow(Base):
             postgresql_where=_ACTIVE_SQL,
         ),
         sa.Index("ix_operations_created_at_id", "created_at", "id"),
+        sa.Index(
+            "ix_operations_claiming",
+            "state",
+            sqlite_where=_CLAIMING_SQL,
+            postgresql_where=_CLAIMING_SQL,
+        ),
     )
 
     id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
@@ -41,6 +51,8 @@ class OperationRow(Base):
     error: Mapped[dict[str, Any] | None] = mapped_column(Json)
     requested_by: Mapped[str] = mapped_column(sa.String(128))
     parent_id: Mapped[str | None] = mapped_column(sa.String(32), index=True)
+    claims: Mapped[list[str] | None] = mapped_column(Json)
+    """None where there are none."""
     attempts: Mapped[int]
     release: Mapped[str] = mapped_column(sa.String(32))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -62,6 +74,7 @@ def to_operation(row: OperationRow) -> Operation:
         error=row.error,
         requested_by=row.requested_by,
         parent_id=row.parent_id,
+        claims=list(row.claims or ()),
         attempts=row.attempts,
         release=row.release,
         created_at=row.created_at,
@@ -70,12 +83,16 @@ def to_operation(row: OperationRow) -> Operation:
     )
 
 
-async def add(tx: AsyncSession, operation: Operation) -> None:
-    """Insert; raises Busy naming the holder where the subject is taken."""
+async def add(tx: AsyncSession, operation: Operation, *, giving_way: Collection[str] = ()) -> None:
+    """Insert; raises Busy naming the holder where the subject is taken, or what the operation
+    claims. `giving_way`: kinds that do not hinder a claim.
+    """
+    await _refuse_rivals(tx, operation, giving_way)
     values = {name: getattr(operation, name) for name in Operation.__slots__}
+    values |= {"state": operation.state.value, "claims": operation.claims or None}
     try:
         async with tx.begin_nested():
-            tx.add(OperationRow(**{**values, "state": operation.state.value}))
+            tx.add(OperationRow(**values))
     except IntegrityError as error:
         holder = await active_on(tx, operation.subject)
         if holder is None:
@@ -90,6 +107,47 @@ async def active_on(tx: AsyncSession, subject: str) -> Operation | None:
         )
     )
     return None if row is None else to_operation(row)
+
+
+async def claiming(tx: AsyncSession, subject: str) -> Operation | None:
+    """The active operation that claims it, or what it is below."""
+    for row in await _claimers(tx):
+        if any(_covers(claim, subject) for claim in row.claims or ()):
+            return to_operation(row)
+    return None
+
+
+async def _claimers(tx: AsyncSession) -> list[OperationRow]:
+    found = await tx.scalars(
+        sa.select(OperationRow).where(
+            OperationRow.state.in_(ACTIVE), OperationRow.claims.is_not(None)
+        )
+    )
+    return list(found)
+
+
+def _covers(claim: str, subject: str) -> bool:
+    return subject == claim or subject.startswith(f"{claim}/")
+
+
+async def _refuse_rivals(
+    tx: AsyncSession, operation: Operation, giving_way: Collection[str]
+) -> None:
+    for row in await _claimers(tx):
+        for claim in row.claims or ():
+            if _covers(claim, operation.subject) or claim in operation.claims:
+                raise Busy(subject=claim, operation_id=row.id, kind=row.kind)
+    for claim in operation.claims:
+        below = OperationRow.subject.startswith(f"{claim}/", autoescape=True)
+        row_there = await tx.scalar(
+            sa.select(OperationRow).where(
+                OperationRow.state.in_(ACTIVE),
+                sa.or_(OperationRow.subject == claim, below),
+                OperationRow.kind.not_in(giving_way),
+            )
+        )
+        if row_there is not None:
+            raise Busy(subject=claim, operation_id=row_there.id, kind=row_there.kind)
 
 
 async def get(tx: AsyncSession, operation_id: str) -> Operation:
