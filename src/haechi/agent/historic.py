@@ -21,7 +21,6 @@ MESSAGES: Final = {
     "0013": "Invalid 프로토콜 오류",
     "0015": "필수 파라미터 Missing 오류",
     "0016": "길이 초과 오류",
-    "0018": "날짜포맷 오류",
     "0019": "Invalid 코드 값 오류",
     "0021": "헤더정보 누락 오류",
     "9999": "기타 오류",
@@ -78,12 +77,8 @@ def ai_result(body: dict[str, Any]) -> Result:
         for name in ("eid", "sid", "version", "ainame")
         if body.get(name) not in {None, ""}
     }
-    captured = _time_or_none(body["time"])
-    if captured is None:
-        # Through an agent nothing is refused for its date: the arrival counts, this is kept.
-        claimed["time"] = _text(body["time"], "time", _NAME_LIMIT)
     return Result(
-        captured_at=captured,
+        captured_at=_time(body, "time", claimed),
         class_=_class_text(body["class"]),
         class_prob=_ratio(body["class_prob"], "class_prob"),
         claimed=claimed,
@@ -117,14 +112,11 @@ def weather(body: dict[str, Any]) -> Result:
         name = name.zfill(2)
     if name not in CLASSES:
         raise Historic("0019", "res_class: 00-06")
-    captured = _time_or_none(body["created_at"])
-    if captured is None:
-        raise Historic("0018", "created_at")
     claimed = {}
     if body.get("nid") not in {None, ""}:
         claimed["nid"] = _text(body["nid"], "nid", _NAME_LIMIT)
     return Result(
-        captured_at=captured,
+        captured_at=_time(body, "created_at", claimed),
         class_=name,
         class_prob=_ratio(body["res_confidence"], "res_confidence"),
         attributes={"kind": "weather"},
@@ -181,6 +173,14 @@ def _class_text(value: Any) -> str:
             raise Historic("0010", "class")
         text = str(int(value))
     return text.zfill(2) if text.isdigit() and text.isascii() else text
+
+
+def _time(body: dict[str, Any], name: str, claimed: dict[str, str]) -> str | None:
+    """Through an agent nothing is refused for its date: the arrival counts then, this is kept."""
+    captured = _time_or_none(body[name])
+    if captured is None:
+        claimed[name] = _text(body[name], name, _NAME_LIMIT)
+    return captured
 
 
 def _time_or_none(value: Any) -> str | None:

@@ -337,9 +337,21 @@ async def test_weather_is_stored_and_nothing_is_switched(site: Site) -> None:
     assert (row.result.class_, row.result.class_prob) == ("02", 0.8)
     for change, code in (
         ({"res_class": "07"}, "0019"),
-        ({"created_at": "soon"}, "0018"),
         ({"res_confidence": 2}, "0019"),
     ):
         assert (await site.call("POST", "/optimize_by_weather", {**body, **change}))[1][
             "code"
         ] == code
+
+
+async def test_through_an_agent_nothing_is_refused_for_its_date(site: Site) -> None:
+    reading = {"created_at": "soon", "res_class": "02", "res_confidence": "0.8"}
+    for path, body, name in (
+        ("/optimize_by_weather", reading, "created_at"),
+        ("/add_newAiResult", {**RESULT, "time": "soon"}, "time"),
+    ):
+        _status, answer, _ = await site.call("POST", path, body)
+        assert answer["code"] in {"0000", 200}
+        row = (await site.stored())[-1]
+        assert row.result.captured_at is None
+        assert row.result.claimed[name] == "soon"
