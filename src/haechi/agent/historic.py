@@ -26,7 +26,7 @@ MESSAGES: Final = {
     "9999": "기타 오류",
 }
 CLASSES: Final = ("00", "01", "02", "03", "04", "05", "06")
-_TEXT_LIMIT: Final = 2000
+FUNCTIONS: Final = {"SUNNY": "01", "RAINY": "02", "RAINY02": "02"}
 _NAME_LIMIT: Final = 128
 DEFAULT_ZONE: Final = timezone(timedelta(hours=9))
 """Asia/Seoul: times without a zone are the site's."""
@@ -75,7 +75,7 @@ def ai_result(body: dict[str, Any]) -> Result:
     claimed = {
         name: _text(body[name], name, _NAME_LIMIT)
         for name in ("eid", "sid", "version", "ainame")
-        if body.get(name) not in {None, ""}
+        if _is_given(body, name)
     }
     return Result(
         captured_at=_time(body, "time", claimed),
@@ -92,13 +92,17 @@ def usage(body: dict[str, Any]) -> Result:
         "cpu": _amount(body, "cpu"),
         "memory": _amount(body, "memory"),
     }
-    for name in ("ai_class", "func", "version", "username"):
-        if body.get(name) not in {None, ""}:
+    for name in ("func", "version", "username"):
+        if _is_given(body, name):
             attributes[name] = _text(body[name], name, _NAME_LIMIT)
+    if _is_given(body, "ai_class"):
+        attributes["ai_class"] = _class_text(body["ai_class"])
+    elif attributes.get("func") in FUNCTIONS:
+        attributes["ai_class"] = FUNCTIONS[str(attributes["func"])]
     claimed = {
         name: _text(body[name], name, _NAME_LIMIT)
         for name in ("did", "nid", "eid")
-        if body.get(name) not in {None, ""}
+        if _is_given(body, name)
     }
     return Result(attributes=attributes, claimed=claimed)
 
@@ -113,7 +117,7 @@ def weather(body: dict[str, Any]) -> Result:
     if name not in CLASSES:
         raise Historic("0019", "res_class: 00-06")
     claimed = {}
-    if body.get("nid") not in {None, ""}:
+    if _is_given(body, "nid"):
         claimed["nid"] = _text(body["nid"], "nid", _NAME_LIMIT)
     return Result(
         captured_at=_time(body, "created_at", claimed),
@@ -124,8 +128,13 @@ def weather(body: dict[str, Any]) -> Result:
     )
 
 
+def _is_given(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name)
+    return value is not None and value != ""
+
+
 def _required(body: dict[str, Any], name: str) -> None:
-    if body.get(name) in {None, ""}:
+    if not _is_given(body, name):
         raise Historic("0015", name)
 
 
@@ -194,8 +203,6 @@ def _time_or_none(value: Any) -> str | None:
             at = datetime.strptime(text, formats[len(text)])  # noqa: DTZ007 - zone follows
         else:
             at = datetime.fromisoformat(text)
-    except ValueError:
+        return to_text(at if at.tzinfo else at.replace(tzinfo=DEFAULT_ZONE))
+    except (ValueError, OverflowError):
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=DEFAULT_ZONE)
-    return to_text(at)

@@ -77,6 +77,7 @@ class Intake:
             ("POST", "/add_newAiResult"): self._historic,
             ("POST", "/usage"): self._historic,
             ("POST", "/optimize_by_weather"): self._historic,
+            ("POST", "/save_edgeData"): self._historic,
         }
         self._historic_paths = {path for _m, path in self._routes if not path.startswith("/v1/")}
 

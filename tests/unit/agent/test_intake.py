@@ -6,6 +6,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
 from haechi.agent.board import Board
@@ -325,16 +327,25 @@ async def test_usage_plain_and_encoded_twice(site: Site) -> None:
         "ai_class": "눈",
         "username": "root",
     }
+    for told, class_ in (
+        ({"func": "RAINY02"}, "02"),
+        ({"func": "SNOWY"}, None),
+        ({"ai_class": 1}, "01"),
+    ):
+        await site.call("POST", "/usage", {"cpu": 1, "memory": 2, **told})
+        assert (await site.stored())[-1].result.attributes.get("ai_class") == class_
     assert (await site.call("POST", "/usage", {"cpu": -1, "memory": 1}))[1]["code"] == "0019"
     assert (await site.call("POST", "/usage", {"cpu": 1}))[1]["code"] == "0015"
 
 
 async def test_weather_is_stored_and_nothing_is_switched(site: Site) -> None:
     body = {"created_at": "2025-11-20 14:14:05", "res_class": "02", "res_confidence": "0.8"}
-    _status, answer, _ = await site.call("POST", "/optimize_by_weather", body)
-    assert answer == {"code": "0000", "message": "처리 성공", "action": "none"}
-    row = (await site.stored())[0]
-    assert (row.result.class_, row.result.class_prob) == ("02", 0.8)
+    for path in ("/optimize_by_weather", "/save_edgeData"):
+        _status, answer, _ = await site.call("POST", path, body)
+        assert answer == {"code": "0000", "message": "처리 성공", "action": "none"}
+        row = (await site.stored())[-1]
+        assert (row.result.class_, row.result.class_prob) == ("02", 0.8)
+    assert len(await site.stored()) == 2
     for change, code in (
         ({"res_class": "07"}, "0019"),
         ({"res_confidence": 2}, "0019"),
@@ -344,14 +355,44 @@ async def test_weather_is_stored_and_nothing_is_switched(site: Site) -> None:
         ] == code
 
 
-async def test_through_an_agent_nothing_is_refused_for_its_date(site: Site) -> None:
-    reading = {"created_at": "soon", "res_class": "02", "res_confidence": "0.8"}
+@pytest.mark.parametrize("when", ["soon", "0001-01-01T00:00:00", "9999-12-31T23:59:59-14:00"])
+async def test_through_an_agent_nothing_is_refused_for_its_date(site: Site, when: str) -> None:
+    reading = {"created_at": when, "res_class": "02", "res_confidence": "0.8"}
     for path, body, name in (
         ("/optimize_by_weather", reading, "created_at"),
-        ("/add_newAiResult", {**RESULT, "time": "soon"}, "time"),
+        ("/add_newAiResult", {**RESULT, "time": when}, "time"),
     ):
         _status, answer, _ = await site.call("POST", path, body)
         assert answer["code"] in {"0000", 200}
         row = (await site.stored())[-1]
         assert row.result.captured_at is None
-        assert row.result.claimed[name] == "soon"
+        assert row.result.claimed[name] == when
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+_NAMES = (
+    *("eid", "sid", "time", "version", "ainame", "class", "class_prob"),
+    *("created_at", "res_class", "res_confidence", "nid", "did", "cpu", "memory", "ai_class"),
+)
+
+
+@hypothesis.settings(
+    max_examples=150, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(
+    path=st.sampled_from(["/add_newAiResult", "/usage", "/optimize_by_weather", "/v1/results"]),
+    odd=st.dictionaries(st.sampled_from(_NAMES), _JSON, max_size=4),
+    twice=st.booleans(),
+)
+async def test_whatever_an_old_program_sends_it_gets_an_answer(
+    site: Site, path: str, odd: dict, twice: bool
+) -> None:
+    good = {**RESULT, "created_at": "202511201414", "res_class": "02", "res_confidence": 0.8}
+    text = json.dumps({**good, "cpu": 1, "memory": 2, **odd})
+    body = json.dumps(text) if twice else text
+    status, answer, _ = await site.call("POST", path, body.encode())
+    assert status in ({200, 422, 400} if path == "/v1/results" else {200}), (status, answer)
