@@ -280,7 +280,9 @@ def single_durable(seconds: float) -> dict[str, object]:
     }
 
 
-def batches(seconds: float) -> dict[str, object]:
+def batches(seconds: float) -> list[dict[str, object]]:
+    """Rows a second, and by the server's own processor time: clients and neighbours take turns
+    with it on a small machine."""
     with server("haechi") as at:
         warm, _ = drive(at, BATCH_CONNECTIONS, 1.0, batch_maker(at, BATCH_ROWS))
         cpu_s = at.cpu_s()
@@ -289,17 +291,24 @@ def batches(seconds: float) -> dict[str, object]:
         check(at, load, "results", warm.rows)
     print(
         f"batch: p99 {load.p99_ms():.1f} ms, {load.overloaded} refused, server on its core"
-        f" {cpu_s / took_s:.0%} of the time, {load.rows / cpu_s:,.0f} rows per CPU second",
+        f" {cpu_s / took_s:.0%} of the time",
         file=sys.stderr,
     )
-    return {
-        "name": "ingest_batch_rows_per_s",
-        "value": round(load.rows / took_s),
-        "unit": "rows/s",
-        "reference": "target",
-        "reference_value": 100_000,
-        "ratio": round(load.rows / took_s / 100_000, 3),
+    rates = {
+        "ingest_batch_rows_per_s": (load.rows / took_s, "rows/s"),
+        "ingest_batch_rows_per_cpu_s": (load.rows / cpu_s, "rows per CPU second"),
     }
+    return [
+        {
+            "name": name,
+            "value": round(rate),
+            "unit": unit,
+            "reference": "target",
+            "reference_value": 100_000,
+            "ratio": round(rate / 100_000, 3),
+        }
+        for name, (rate, unit) in rates.items()
+    ]
 
 
 def overload(seconds: float) -> dict[str, object]:
@@ -326,13 +335,14 @@ def main() -> None:
     parser.add_argument("--only", choices=["single", "batch", "overload"])
     given = parser.parse_args()
     parts = {
-        "single": lambda: single_durable(given.seconds),
+        "single": lambda: [single_durable(given.seconds)],
         "batch": lambda: batches(given.seconds),
-        "overload": lambda: overload(given.seconds * 2),
+        "overload": lambda: [overload(given.seconds * 2)],
     }
     for name, part in parts.items():
         if given.only in {None, name}:
-            print(json.dumps(part()), flush=True)
+            for row in part():
+                print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -70,19 +70,24 @@ def problem_of(result: Result) -> str | None:
     """What is wrong with a decoded result beyond its types, in English; None where it is good."""
     if (result.class_ is None) != (result.class_prob is None):
         return "class and class_prob belong together"
-    for index, found in enumerate(result.objects):
+    for found in result.objects:
         x, y, w, h = found.box
         # Asked of every object: what is not finite is not within either.
         if not (
             w >= 0 and h >= 0 and x >= _LOW and y >= _LOW and x + w <= _HIGH and y + h <= _HIGH
         ):
+            index = result.objects.index(found)
             finite = all(map(math.isfinite, found.box))
             fault = "lies outside the frame" if finite else "is not finite"
             return f"objects[{index}].box {fault}"
+    return _problem_of_attributes(result) if result.attributes else None
+
+
+def _problem_of_attributes(result: Result) -> str | None:
     for key, value in result.attributes.items():
         if isinstance(value, float) and not math.isfinite(value):
             return f"attributes.{key} is not finite"
-    if result.attributes and len(msgspec.json.encode(result.attributes)) > MAX_ATTRIBUTES_BYTES:
+    if len(msgspec.json.encode(result.attributes)) > MAX_ATTRIBUTES_BYTES:
         return f"attributes are larger than {MAX_ATTRIBUTES_BYTES} bytes"
     return None
 

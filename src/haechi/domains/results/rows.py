@@ -6,7 +6,8 @@ wrong in it is taken apart row by row.
 
 import json
 import sys
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -20,13 +21,9 @@ from haechi.protocol.results import (
     problem_of,
 )
 
-Good = list[tuple[int, Result]]
-"""(index in the batch, row)."""
-
 _IDENTITY: Final = ("device_id", "deployment_id", "package_id", "version_id", "image_digest")
 _CLAIM_CHARACTERS: Final = 128
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MS: Final = timedelta(milliseconds=1)
 
 
 class _Claiming(Result):
@@ -39,74 +36,56 @@ class _Claiming(Result):
     image_digest: Any = None
 
 
-_Rows = list[_Claiming] | list[Result]
 _encode = msgspec.json.Encoder().encode
-_decode_many = msgspec.json.Decoder(list[Result])
-_decode_one = msgspec.json.Decoder(Result)
-_decode_claiming = msgspec.json.Decoder(list[_Claiming])
+_decode = msgspec.json.Decoder(list[_Claiming] | _Claiming).decode
 
 
-def decode(body: bytes) -> tuple[Good, list[RefusedRow]]:
+def decode(body: bytes) -> tuple[Sequence[Result], list[RefusedRow]]:
     """Rows of a request body, good ones and refused ones. Raises BadResults, TooManyRows."""
-    rows: _Rows
     try:
-        if _claims_something(body):
-            many = body if _is_list(body) else b"[" + body + b"]"
-            rows = _decode_claiming.decode(many)
-        elif _is_list(body):
-            rows = _decode_many.decode(body)
-        else:
-            rows = [_decode_one.decode(body)]
+        document = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _row_by_row(body)
+    rows = document if isinstance(document, list) else [document]
     if len(rows) > MAX_BATCH:
         raise TooManyRows(limit=MAX_BATCH, count=len(rows))
     return check(rows)
 
 
-def _claims_something(body: bytes) -> bool:
-    """Spelt out: it is asked for every single result."""
-    return (
-        b'"device_id"' in body
-        or b'"deployment_id"' in body
-        or b'"package_id"' in body
-        or b'"version_id"' in body
-        or b'"image_digest"' in body
-    )
-
-
-def _is_list(body: bytes) -> bool:
-    return body.lstrip()[:1] == b"["
-
-
-def check(rows: _Rows) -> tuple[Good, list[RefusedRow]]:
+def check(rows: Sequence[Result]) -> tuple[Sequence[Result], list[RefusedRow]]:
     """Split rows into good and refused by what their types cannot say."""
-    good: Good = []
     refused: list[RefusedRow] = []
     for index, row in enumerate(rows):
-        problem = problem_of(row) or _claims_problem(row)
-        if problem is None:
-            good.append((index, row))
-        else:
+        problem = problem_of(row)
+        if problem is None and row.claimed:
+            problem = _claims_problem(row)
+        if problem is not None:
             refused.append(RefusedRow(index, problem))
-    return good, refused
+    if not refused:
+        return rows, refused
+    bad = {row.index for row in refused}
+    return [row for index, row in enumerate(rows) if index not in bad], refused
 
 
 def claims_of(row: Result) -> dict[str, str]:
     """Identities that the body gave for itself."""
-    claims = row.claimed
-    if isinstance(row, _Claiming):
-        told = {
-            name: str(value)[:_CLAIM_CHARACTERS]
-            for name in _IDENTITY
-            if (value := getattr(row, name)) is not None
-        }
-        if told:
-            claims = {**claims, **told}
-    return claims
+    if not isinstance(row, _Claiming) or (
+        row.device_id is None
+        and row.deployment_id is None
+        and row.package_id is None
+        and row.version_id is None
+        and row.image_digest is None
+    ):
+        return row.claimed
+    told = {
+        name: str(value)[:_CLAIM_CHARACTERS]
+        for name in _IDENTITY
+        if (value := getattr(row, name)) is not None
+    }
+    return {**row.claimed, **told}
 
 
-def _row_by_row(body: bytes) -> tuple[Good, list[RefusedRow]]:
+def _row_by_row(body: bytes) -> tuple[list[Result], list[RefusedRow]]:
     """Slow, for batches with something wrong: Python's parser also reads NaN and Infinity."""
     try:
         document: Any = json.loads(body)
@@ -115,7 +94,7 @@ def _row_by_row(body: bytes) -> tuple[Good, list[RefusedRow]]:
     raw_rows = document if isinstance(document, list) else [document]
     if len(raw_rows) > MAX_BATCH:
         raise TooManyRows(limit=MAX_BATCH, count=len(raw_rows))
-    good: Good = []
+    good: list[Result] = []
     refused: list[RefusedRow] = []
     for index, raw in enumerate(raw_rows):
         try:
@@ -125,7 +104,7 @@ def _row_by_row(body: bytes) -> tuple[Good, list[RefusedRow]]:
             continue
         problem = problem_of_row(row)
         if problem is None:
-            good.append((index, row))
+            good.append(row)
         else:
             refused.append(RefusedRow(index, problem))
     return good, refused
@@ -150,10 +129,10 @@ def captured_ms(text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        at = datetime.fromisoformat(text)
-        return (at - _EPOCH) // _MS
+        since = datetime.fromisoformat(text) - _EPOCH
     except (ValueError, TypeError, OverflowError):
         return None
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def classes_of(objects: list[DetectedObject]) -> tuple[tuple[str, int], ...]:
@@ -170,6 +149,9 @@ def encode_objects(objects: list[DetectedObject]) -> str | None:
     """Compact JSON: [[x, y, w, h, class, prob], …], a seventh value where there is a track."""
     if not objects:
         return None
+    if len(objects) == 1 and objects[0].track is None:  # the usual, without a comprehension's cost
+        found = objects[0]
+        return _encode(((*found.box, found.class_, found.class_prob),)).decode()
     return _encode(
         [
             (*found.box, found.class_, found.class_prob)

@@ -2,6 +2,9 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import apsw
@@ -36,6 +39,8 @@ _QUEUED_PER_BYTE: Final = 6
 """Memory of a checked row waiting for its commit, by byte of its JSON (measured 5)."""
 
 _encode = msgspec.json.Encoder().encode
+_SOURCE, _CAMERA = itemgetter(3), itemgetter(4)
+"""Of a NewRow, without a call of Python's for each of a hundred thousand a second."""
 _new_row = tuple.__new__  # a NamedTuple's own constructor is a Python call more for every row
 
 
@@ -94,7 +99,7 @@ class Results:
             return Outcome(0, 0, refused)
         source = self._source_of(by)
         now_ms = to_ms(self._clock.now())
-        new = [self._direct_row(row, source, now_ms) for _, row in good]
+        new = self._direct_rows(good, source, now_ms)
         ids: list[int] = await self._telemetry.submit(
             self._store.insert, new, rows=len(new), size_bytes=_QUEUED_PER_BYTE * len(body)
         )
@@ -153,14 +158,17 @@ class Results:
         self._callers[id(by)] = (by, source)
         return source
 
-    def _direct_row(self, row: Result, source: Source, now_ms: int) -> NewRow:
-        captured_ms = rows.captured_ms(row.captured_at)
-        flags = 0
-        if captured_ms is None:
-            captured_ms, flags = now_ms, ARRIVAL
-        elif not _FIRST_DATE_MS <= captured_ms <= now_ms + _FUTURE_MS:
-            flags = UNCERTAIN
-        return self._row(row, source, captured_ms, now_ms, now_ms, flags)
+    def _direct_rows(self, given: Sequence[Result], source: Source, now_ms: int) -> list[NewRow]:
+        new: list[NewRow] = []
+        for row in given:
+            captured_ms = rows.captured_ms(row.captured_at)
+            flags = 0
+            if captured_ms is None:
+                captured_ms, flags = now_ms, ARRIVAL
+            elif not _FIRST_DATE_MS <= captured_ms <= now_ms + _FUTURE_MS:
+                captured_ms, flags = _in_calendar(captured_ms), UNCERTAIN
+            new.append(self._row(row, source, captured_ms, now_ms, now_ms, flags))
+        return new
 
     async def _agent_row(self, row: AgentResult, device_id: str, now_ms: int) -> NewRow:
         stamp = self._stamps(device_id, row.boot_id, row.monotonic_ms, row.received_ms)
@@ -176,7 +184,8 @@ class Results:
             captured_ms, flags = stamp.wall_ms, flags | ARRIVAL
         else:
             captured_ms += stamp.shift_ms
-        return self._row(result, source, captured_ms, stamp.wall_ms, now_ms, flags)
+        captured_ms, received_ms = _in_calendar(captured_ms), _in_calendar(stamp.wall_ms)
+        return self._row(result, source, captured_ms, received_ms, now_ms, flags)
 
     def _row(
         self,
@@ -187,18 +196,13 @@ class Results:
         stored_ms: int,
         flags: int,
     ) -> NewRow:
-        # A device may say any number: one that no calendar has would spoil every list it is in.
-        if not 0 <= captured_ms <= LAST_MS:
-            captured_ms = min(max(captured_ms, 0), LAST_MS)
-        if not 0 <= received_ms <= LAST_MS:
-            received_ms = min(max(received_ms, 0), LAST_MS)
         camera_id = row.camera_id or self._only_camera(source.deployment_id)
         if camera_id and not self._authority(
             camera_id, source.package_id, row.epoch, source.device_id, captured_ms
         ):
             flags |= NOT_AUTHORITATIVE
         objects = rows.encode_objects(row.objects) if row.objects else None
-        claimed = row.claimed if type(row) is Result else rows.claims_of(row)
+        claimed = rows.claims_of(row)
         values = (
             captured_ms,
             received_ms,
@@ -226,21 +230,16 @@ class Results:
         self.repeated += repeated
         if repeated == len(new):
             return 0
-        sources: dict[int, Source] = {}
-        counts: dict[int, int] = {}
-        for row_id, row in zip(ids, new, strict=True):
-            if row_id:
-                source = row[3]  # `row.source`, asked a hundred thousand times a second
-                key = id(source)
-                sources[key] = source
-                counts[key] = counts.get(key, 0) + 1
-        for key, source in sources.items():
-            self.accepted[source.device_id, source.package_name] += counts[key]
+        stored = (
+            new if not repeated else [row for row_id, row in zip(ids, new, strict=True) if row_id]
+        )
+        for source, said in groupby(map(_SOURCE, stored)):
+            self.accepted[source.device_id, source.package_name] += len(list(said))
         self._publish(new, ids, now_ms)
         return len(new) - repeated
 
     def _publish(self, new: list[NewRow], ids: list[int], now_ms: int) -> None:
-        cameras = {row[4] for row in new}
+        cameras = set(map(_CAMERA, new))
         followed = {c for c in cameras if c and self._bus.followed(f"results:{c}")}
         if not followed:
             return
@@ -319,6 +318,11 @@ class Results:
 
 def _delete(connection: apsw.Connection, bounds: list[int]) -> list[int]:
     return [queries.delete_before(connection, bound, _RETENTION_ROWS) for bound in bounds]
+
+
+def _in_calendar(ms: int) -> int:
+    """A device may say any number: one that no calendar has would spoil every list it is in."""
+    return min(max(ms, 0), LAST_MS)
 
 
 def source_of(by: Principal) -> Source:
