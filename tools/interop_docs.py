@@ -145,6 +145,21 @@ ID(`"0x01"`, 16진수 24자리, `"ni01"`, `"K3bx"`)를 모두 어디서나 받�
     },
 }
 
+# The settings say what they are in English, where they are declared; a new one needs its line here.
+SETTINGS_KO = {
+    "listen": "구 프로그램용 평문 HTTP 추가 수신 주소(HOST:PORT). 비어 있으면 끔.",
+    "allow": "추가 수신 주소가 받아 주는 네트워크. 나머지는 모두 거부.",
+    "require_token": "추가 수신 주소의 호출자는 토큰을 보여야 함.",
+    "vms_url": "모르는 ID를 물어볼 외부 VMS의 기본 URL. 비어 있으면 없음.",
+    "timezone": "시간대가 없는 옛 시각의 시간대. 장치의 에이전트는 Asia/Seoul을 씀.",
+    "wait_s": "오래 걸리는 호출도 늦어도 이 시간(초) 뒤에는 응답. 0이면 끝났을 때.",
+    "strict": "구 인터페이스가 모르는 필드를 거부.",
+    "inbox": "다음 업로드 호출이 가져갈 zip을 두는 폴더. 비어 있으면 데이터 폴더의 `inbox`.",
+    "rate_per_s": "추가 수신 주소에서 주소 하나가 1초에 할 수 있는 호출 수.",
+    "form_options": "구 프로그램이 구성하는 클러스터의 옵션(POST /clusters와 같음): `pod_cidr`, "
+    "`accept`(받아들일 경고의 이름), `clean_leftovers`, `profile`…",
+}
+
 
 def examples() -> dict[str, dict]:
     """Method and path → the first golden call that was done."""
@@ -226,7 +241,8 @@ def page(language: str) -> str:
         "|---|---|---|",
     ]
     for name, field in InteropSettings.model_fields.items():
-        meaning = " ".join((field.description or "").split())
+        described = " ".join((field.description or "").split())
+        meaning = {"en": described, "ko": SETTINGS_KO[name]}[language]
         lines.append(f"| `interop.{name}` | `{field.default}` | {meaning} |")
     for part in ("ids", "wire"):
         lines += ["", f"## {words[part]}", "", words[f"{part}_text"]]

@@ -193,7 +193,7 @@ class InteropSettings(_Section):
     vms_url: str = ""
     """Base URL of an external VMS that is asked for unknown ids; empty: none."""
     timezone: str = "Asia/Seoul"
-    """Zone of historic times that name none."""
+    """Zone of historic times that name none; agents on devices take Asia/Seoul."""
     wait_s: Annotated[float, Field(ge=0)] = 0
     """A long call is answered after so long at the latest; 0: when it is done."""
     strict: bool = False
