@@ -29,7 +29,7 @@ from haechi.agent.intake import Intake, problem
 from haechi.agent.link import Link
 from haechi.agent.link_log import LinkLog
 from haechi.agent.media import MediaKeeper
-from haechi.agent.node import Node
+from haechi.agent.node import RUNTIME_SOCKET, Node
 from haechi.agent.outbox import DEFAULT_LIMIT_BYTES, Outbox
 from haechi.agent.reconcile import Reconciler
 from haechi.agent.redirect import Redirector
@@ -98,6 +98,7 @@ class Agent:
             containers=self._watched,
             gpu=self.gpu.now,
             rtt_ms=lambda: self.samples.rtt_ms,
+            runtime_socket=RUNTIME_SOCKET if options.node else "",
         )
         self.engine = DockerApi(options.docker_socket)
         self.media = MediaKeeper(

@@ -22,6 +22,8 @@ CHECK_S: Final = 30.0
 """The address is seen to so often: a restarted network may lose it."""
 RETRY_S: Final = 5.0
 INTERFACE: Final = "lo"
+RUNTIME_SOCKET: Final = "/run/containerd/containerd.sock"
+"""Where a node's container runtime listens."""
 
 
 class Node:

@@ -10,6 +10,19 @@ from typing import Final, NamedTuple
 _VIRTUAL: Final = re.compile(r"^(lo|veth|docker|br-|hae|cni|flannel|virbr|tap|tun|cali|kube|dummy)")
 
 
+_ACCEPTS: Final = 0x10000
+"""Flag of a socket that listens (`__SO_ACCEPTCON`)."""
+
+
+def listens(unix: str, path: str) -> bool:
+    """`/proc/net/unix`: does a program listen at this path?"""
+    for line in unix.splitlines():
+        words = line.split(maxsplit=7)
+        if len(words) == 8 and words[7] == path and int(words[3], 16) & _ACCEPTS:
+            return True
+    return False
+
+
 class CpuTimes(NamedTuple):
     """Ticks since boot."""
 

@@ -37,9 +37,11 @@ class Sampler:
         containers: Callable[[], Iterable[Watched]] = tuple,
         gpu: Callable[[], Gpu | None] = lambda: None,
         rtt_ms: Callable[[], float | None] = lambda: None,
+        runtime_socket: str = "",
         proc_root: Path = Path("/proc"),
         sys_root: Path = Path("/sys"),
     ) -> None:
+        """`runtime_socket`: where a node's container runtime listens."""
         self._boot_id = boot_id
         self._disk = disk
         self._cgroup = cgroup
@@ -47,6 +49,8 @@ class Sampler:
         self._containers = containers
         self._gpu = gpu
         self._rtt_ms = rtt_ms
+        self._runtime_socket = runtime_socket
+        self._unix = proc_root / "net/unix"
         self._seq = 0
         self._stat = KernelFile(proc_root / "stat")
         self._meminfo = KernelFile(proc_root / "meminfo")
@@ -87,6 +91,7 @@ class Sampler:
             throttled=self._throttled_now(),
             gpu=self._gpu(),
             net=self._net_now(),
+            runtime=self._runtime_now(),
             containers=self._containers_now(),
         )
 
@@ -137,6 +142,15 @@ class Sampler:
             count += int(text) if text.isdigit() else 0
         before, self._throttle_count = self._throttle_count, count
         return before is not None and count > before
+
+    def _runtime_now(self) -> bool | None:
+        """Seen from beside it: what asks the runtime itself would wait where that hangs."""
+        if not self._runtime_socket:
+            return None
+        try:
+            return proc.listens(self._unix.read_text(errors="replace"), self._runtime_socket)
+        except OSError:
+            return None
 
     def _containers_now(self) -> list[ContainerSample]:
         found: list[ContainerSample] = []

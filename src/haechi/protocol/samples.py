@@ -48,4 +48,6 @@ class Sample(Struct, omit_defaults=True):
     throttled: bool | None = None
     gpu: Gpu | None = None
     net: Net | None = None
+    runtime: bool | None = None
+    """Of a node: whether its container runtime runs. None: no node, or it cannot be told."""
     containers: Annotated[list[ContainerSample], Meta(max_length=1024)] = []

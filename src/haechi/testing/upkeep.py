@@ -67,6 +67,7 @@ class FakeAgentsView:
     connected: set[str] = field(default_factory=set)
     noted: list[str] = field(default_factory=list)
     presences: dict[str, Presence] = field(default_factory=dict)
+    runtimes: dict[str, bool] = field(default_factory=dict)
 
     def is_connected(self, device_id: str) -> bool:
         return device_id in self.connected
@@ -76,6 +77,9 @@ class FakeAgentsView:
 
     def note_word(self, device_id: str) -> None:
         self.noted.append(device_id)
+
+    def runtime_runs(self, device_id: str) -> bool | None:
+        return self.runtimes.get(device_id)
 
     def device_presence(self, device_id: str) -> Presence:
         return self.presences.get(device_id, "new")

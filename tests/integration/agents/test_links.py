@@ -189,6 +189,26 @@ async def test_samples_results_and_ack_after_commit(site):
     await eventually(lambda: listened == [2])
 
 
+async def test_a_node_agent_says_whether_its_runtime_runs_while_it_is_there(site):
+    old = []
+    site.agents.on_samples(lambda _device, rows, backfill: old.extend(rows if backfill else ()))
+    await site.agents.start()
+    device = await site.device("gate")
+    assert site.agents.runtime_runs(device) is None
+    agent = await site.connect(device)
+    for seq, runs in enumerate((True, False, None), start=1):
+        await agent.send(Samples([Sample("boot-1", seq, 2, 3, 0.5, 1, 2, 3, runtime=runs)]))
+        await eventually(lambda runs=runs: site.agents.runtime_runs(device) is runs)
+    await agent.send(Samples([Sample("boot-1", 4, 2, 3, 0.5, 1, 2, 3, runtime=False)]))
+    await eventually(lambda: site.agents.runtime_runs(device) is False)
+    # What it says of the past is no word on now.
+    await agent.send(Samples([Sample("boot-1", 0, 2, 3, 0.5, 1, 2, 3, runtime=True)], True))
+    await eventually(lambda: old)
+    assert site.agents.runtime_runs(device) is False
+    await agent.close()
+    await eventually(lambda: site.agents.runtime_runs(device) is None)
+
+
 async def test_results_wait_while_the_store_is_overloaded(site):
     answers = iter([Overloaded(retry_after_s=0), Overloaded(retry_after_s=0), None])
 

@@ -154,6 +154,17 @@ async def test_what_the_node_says_of_its_runtime_is_shown(watcher, cluster_id):
     assert watcher.node(cluster_id, "dev-a")[0] in {"silent", "dead"}
 
 
+async def test_a_runtime_that_its_agent_does_not_see_is_dead(watcher, cluster_id):
+    watcher.world.agents.runtimes["dev-a"] = False
+    await watcher.go_on(0.5)
+    assert watcher.node(cluster_id, "dev-a") == ("silent", "runtime_dead")
+    await watcher.go_on(8)
+    assert watcher.node(cluster_id, "dev-a") == ("dead", "runtime_dead")
+    watcher.world.agents.runtimes["dev-a"] = True
+    await watcher.go_on(0.5)
+    assert watcher.node(cluster_id, "dev-a") == ("ok", "connected")
+
+
 async def test_an_api_that_is_away_is_said_and_held_against_no_node(watcher, cluster_id):
     watcher.world.site.kubes.of(cluster_id).down = True
     await watcher.until(lambda: watcher.watching.api(cluster_id).state == "away")

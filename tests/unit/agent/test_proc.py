@@ -33,6 +33,16 @@ WIRELESS = """Inter-| sta-|   Quality        |   Discarded packets              
  wlan0: 0000   54.  -56.  -256        0      0      0     17      3        0
 """
 
+UNIX = """\
+Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0001 01 16012 /run/containerd/containerd.sock.ttrpc
+0000000000000000: 00000002 00000000 00010000 0001 01 16013 /run/containerd/containerd.sock
+0000000000000000: 00000003 00000000 00000000 0001 03 17218 /run/containerd/containerd.sock.ttrpc
+0000000000000000: 00000003 00000000 00000000 0001 03 14562
+0000000000000000: 00000002 00000000 00010000 0005 01 10921 /run/udev/control
+0000000000000000: 00000002 00000000 00010000 0001 01 11211 @/org/kernel/linux/storage/multipathd
+"""
+
 
 def test_cpu() -> None:
     before, after = proc.cpu_times(STAT_1), proc.cpu_times(STAT_2)
@@ -70,3 +80,11 @@ def test_gpu_lines() -> None:
     jetson = parse_jetson("512\n")
     assert jetson is not None
     assert jetson.use_ratio == 0.512
+
+
+def test_a_program_that_listens() -> None:
+    assert proc.listens(UNIX, "/run/containerd/containerd.sock")
+    assert not proc.listens(UNIX, "/run/containerd")
+    connected = UNIX.replace("00010000 0001 01 16013", "00000000 0001 03 16013")
+    assert not proc.listens(connected, "/run/containerd/containerd.sock")
+    assert not proc.listens("", "/run/containerd/containerd.sock")

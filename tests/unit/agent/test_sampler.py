@@ -7,7 +7,7 @@ import pytest
 from haechi.agent import cgroups
 from haechi.agent.sampler import Sampler
 
-from .test_proc import MEMINFO, NET_DEV, STAT_1, STAT_2, WIRELESS
+from .test_proc import MEMINFO, NET_DEV, STAT_1, STAT_2, UNIX, WIRELESS
 
 
 def put(root: Path, path: str, text: str) -> None:
@@ -82,6 +82,24 @@ def test_a_whole_machine(machine: Path) -> None:
     assert second.net is not None
     assert (second.net.wifi_dbm, second.net.loss_ratio) == (-56.0, 0.1)
     assert sampler.cores == 2.0
+
+
+def test_a_node_says_whether_its_runtime_runs(machine: Path) -> None:
+    def runs() -> bool | None:
+        return sampler.sample().runtime
+
+    sampler = Sampler(
+        boot_id="boot",
+        disk=machine,
+        proc_root=machine / "proc",
+        sys_root=machine / "sys",
+        runtime_socket="/run/containerd/containerd.sock",
+    )
+    assert runs() is None
+    put(machine, "proc/net/unix", UNIX)
+    assert runs() is True
+    put(machine, "proc/net/unix", UNIX.replace("00010000 0001 01 16013", "00000000 0001 03 16013"))
+    assert runs() is False
 
 
 @pytest.mark.parametrize("make", [slice_v1, slice_v2])

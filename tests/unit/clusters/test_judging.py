@@ -142,6 +142,19 @@ def test_a_node_that_is_not_ready_says_why(message, cut_off, reason):
     assert judge_node(sight(node=word, not_ready_since_s=NOW - 9), LIMITS).presence == "dead"
 
 
+@pytest.mark.parametrize(("since_s", "presence"), [(0.0, "silent"), (4.0, "silent"), (9.0, "dead")])
+def test_an_agent_says_at_once_that_the_runtime_is_down(since_s, presence):
+    """The kubelet still calls the node ready for half a minute."""
+    seen = sight(runtime_down_since_s=NOW - since_s)
+    assert judged(seen) == (presence, "runtime_dead")
+    assert judged(sight(runtime_down_since_s=NOW - since_s, api_answers=False))[0] == presence
+
+
+def test_a_dead_kubelet_comes_before_its_runtime():
+    seen = sight(runtime_down_since_s=NOW - 9, kubelet=Channel(NOW - 9, "refused"))
+    assert judged(seen) == ("dead", "kubelet_dead")
+
+
 def test_nothing_is_held_against_a_node_whose_api_is_away():
     word = NodeWord(ready=False, cut_off=True, message="Kubelet stopped posting node status.")
     seen = sight(api_answers=False, node=word, not_ready_since_s=NOW - 60)

@@ -279,6 +279,8 @@ class Links:
                         sent_s,
                     )
             case Samples():
+                if frame.rows and not frame.backfill:
+                    self._records.of(link.device_id).runtime = frame.rows[-1].runtime
                 if self.samples_handler is not None:
                     self.samples_handler(link.device_id, frame.rows, frame.backfill)
             case State():

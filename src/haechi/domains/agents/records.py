@@ -33,6 +33,8 @@ class Record:
     refusal: dict[str, Any] | None = None
     last_seen_at: datetime | None = None
     last_word_s: float | None = None
+    runtime: bool | None = None
+    """Of a node: whether its container runtime ran when its agent looked last."""
     presence: Presence = "new"
     reason: str = "never_called"
     since_ms: int = 0

@@ -272,6 +272,11 @@ class Agents:
         record = self._records.get(device_id)
         return record.last_word_s if record and record.agent_version else None
 
+    def runtime_runs(self, device_id: str) -> bool | None:
+        """Whether a node's container runtime does, as its agent says now; None: nobody can say."""
+        record = self._records.get(device_id)
+        return record.runtime if record and self.is_connected(device_id) else None
+
     # --- what is known
 
     def agent(self, device_id: str) -> Agent:

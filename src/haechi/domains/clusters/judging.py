@@ -62,6 +62,9 @@ class Sight:
     neighbours_reach: bool | None
     watched_since_s: float | None = None
     """Since when a word of it would have been heard here."""
+    runtime_down_since_s: float | None = None
+    """Since when its agent says that its container runtime does not run: at once, where its kubelet
+    says so after half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,12 @@ def _judge_lived_in(sight: Sight, limits: Limits) -> Judgement:
     kubelet, _ = judge(sight.kubelet.last_word_s, sight.now_s, limits, None)
     if kubelet in {"silent", "dead"}:
         return Judgement(kubelet, "kubelet_dead")
+    if sight.runtime_down_since_s is not None:
+        return Judgement(_lost_since(sight.runtime_down_since_s, sight, limits), "runtime_dead")
     if sight.node is not None and not sight.node.ready:
         if not sight.api_answers:
             return Judgement("ok", "api_away")
-        since, _ = judge(sight.not_ready_since_s, sight.now_s, limits, None)
-        state: Presence = "dead" if since == "dead" else "silent"
+        state = _lost_since(sight.not_ready_since_s, sight, limits)
         return Judgement(state, _why_not_ready(sight.node), sight.node.message)
     if not sight.api_answers:
         return Judgement("ok", "api_away")
@@ -125,6 +129,12 @@ def why_agent_away(sight: Sight, limits: Limits) -> Reason | None:
     if sight.ssh.answer is None and sight.kubelet.answer is None:
         return None
     return why_away(sight)
+
+
+def _lost_since(since_s: float | None, sight: Sight, limits: Limits) -> Presence:
+    """Of what is not silence but a word: there is nothing to wait for."""
+    presence, _ = judge(since_s, sight.now_s, limits, None)
+    return "dead" if presence == "dead" else "silent"
 
 
 def _why_not_ready(node: NodeWord) -> Reason:

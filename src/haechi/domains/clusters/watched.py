@@ -30,6 +30,8 @@ class AgentsView(Protocol):
 
     def note_word(self, device_id: str) -> None: ...
 
+    def runtime_runs(self, device_id: str) -> bool | None: ...
+
     def device_presence(self, device_id: str) -> Presence: ...
 
 
@@ -57,6 +59,7 @@ class Watched:
     kubelet: Channel = field(default_factory=Channel)
     node: NodeWord | None = None
     not_ready_since_s: float | None = None
+    runtime_down_since_s: float | None = None
     judgement: Judgement = NEW
     since: datetime | None = None
     away_since_s: float | None = None

@@ -289,6 +289,10 @@ class Watching:
         self._c.bus.publish("states", {**data, "since": to_text(api.since)})
 
     def _judge(self, watched: Watched, now_s: float) -> None:
+        if self._agents.runtime_runs(watched.member.device_id) is not False:
+            watched.runtime_down_since_s = None
+        elif watched.runtime_down_since_s is None:
+            watched.runtime_down_since_s = now_s
         judgement = judge_node(self._sight(watched, now_s), self._limits)
         member = watched.member
         if judgement.presence in {"silent", "dead"}:
@@ -341,6 +345,7 @@ class Watching:
             api_answers=self.api(watched.member.cluster_id).state != "away",
             neighbours_reach=self._neighbours.word(device_id),
             watched_since_s=watched.began_s,
+            runtime_down_since_s=watched.runtime_down_since_s,
         )
 
     def _tell(self, watched: Watched, data: dict[str, Any]) -> None:
