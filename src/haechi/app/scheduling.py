@@ -30,4 +30,5 @@ class Scheduling(Deploying):
             inventory=self.inventory,
             clusters=self.clusters,
             upkeep=self.upkeep,
+            operations=self.operations,
         )

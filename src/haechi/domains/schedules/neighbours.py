@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.access import Principal, Role
-from haechi.core.operations import Operation
+from haechi.core.operations import Operation, Operations
 from haechi.domains.clusters.service import Clusters
 from haechi.domains.clusters.upkeep import Upkeep
 from haechi.domains.deployments.model import NotAgreed, Wishes
@@ -113,10 +113,17 @@ class RemovePackage:
 
     by_device = True
 
-    def __init__(self, deployments: Deployments, packages: Packages, targets: Targets) -> None:
+    def __init__(
+        self,
+        deployments: Deployments,
+        packages: Packages,
+        targets: Targets,
+        operations: Operations,
+    ) -> None:
         self._deployments = deployments
         self._packages = packages
         self._targets = targets
+        self._operations = operations
 
     async def check(self, arguments: dict[str, Any], by: Principal) -> dict[str, Any]:
         del by
@@ -130,7 +137,9 @@ class RemovePackage:
     async def begin(
         self, arguments: dict[str, Any], device_ids: Sequence[str], by: Principal
     ) -> list[Operation]:
-        """One operation per container. One that another operation holds does not stop the rest."""
+        """One operation per container. One that other work holds does not stop the rest; it is
+        told when they have begun.
+        """
         begun: list[Operation] = []
         refused: AppError | None = None
         for device_id in device_ids:
@@ -140,11 +149,14 @@ class RemovePackage:
             for one in page.items:
                 try:
                     begun.append(await self._deployments.remove_deployment(one.id, by=by))
-                except Busy as error:
-                    refused = error
+                except Busy as busy:
+                    try:
+                        begun.append(await _begun(self._operations, busy, "remove_deployment"))
+                    except Busy as error:
+                        refused = error
                 except NotFound:
                     continue  # gone meanwhile
-        if refused is not None and not begun:
+        if refused is not None:
             raise refused
         return begun
 
@@ -154,9 +166,10 @@ class BackUpCluster:
 
     by_device = False
 
-    def __init__(self, clusters: Clusters, upkeep: Upkeep) -> None:
+    def __init__(self, clusters: Clusters, upkeep: Upkeep, operations: Operations) -> None:
         self._clusters = clusters
         self._upkeep = upkeep
+        self._operations = operations
 
     async def check(self, arguments: dict[str, Any], by: Principal) -> dict[str, Any]:
         del by
@@ -171,7 +184,10 @@ class BackUpCluster:
         self, arguments: dict[str, Any], device_ids: Sequence[str], by: Principal
     ) -> list[Operation]:
         del device_ids
-        return [await self._upkeep.back_up_cluster(arguments["cluster_id"], by=by)]
+        try:
+            return [await self._upkeep.back_up_cluster(arguments["cluster_id"], by=by)]
+        except Busy as busy:
+            return [await _begun(self._operations, busy, "back_up_cluster")]
 
 
 def register(
@@ -183,12 +199,13 @@ def register(
     inventory: Inventory,
     clusters: Clusters,
     upkeep: Upkeep,
+    operations: Operations,
 ) -> None:
     """What schedules can do, and what they keep from being deleted."""
     targets = Targets(inventory, places)
     schedules.can("deploy_package", DeployPackage(deployments, packages, targets))
-    schedules.can("remove_package", RemovePackage(deployments, packages, targets))
-    schedules.can("back_up_cluster", BackUpCluster(clusters, upkeep))
+    schedules.can("remove_package", RemovePackage(deployments, packages, targets, operations))
+    schedules.can("back_up_cluster", BackUpCluster(clusters, upkeep, operations))
 
     async def version_uses(tx: AsyncSession, version_id: str) -> list[Use]:
         return [
@@ -198,6 +215,16 @@ def register(
 
     packages.on_delete_check(version_uses)
     inventory.on_delete("device", schedules.forget_device)
+
+
+async def _begun(operations: Operations, busy: Busy, kind: str) -> Operation:
+    """What is at work there already, where it is just this: begun by a server that died before it
+    had written that down, or by somebody else. Raises `busy` where it is something else.
+    """
+    holder = await operations.get(str(busy.data["operation_id"]))
+    if holder.kind != kind:
+        raise busy
+    return holder
 
 
 def _wishes(saved: dict[str, Any]) -> Wishes:
