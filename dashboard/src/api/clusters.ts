@@ -123,8 +123,18 @@ export const deleteBackup = (id: string, backup_id: string) =>
       params: { path: { cluster_id: id, backup_id } },
     }),
   );
-export const restoreCluster = (id: string, backup_id: string, onto_device_id: string | null) =>
-  body(http.POST("/api/v1/clusters/{cluster_id}/restore", { ...of(id), body: { backup_id, onto_device_id } }));
+/** `onto`: another device where all control planes are lost, `reached` where some are; "" for all. */
+export const restoreCluster = (id: string, backup_id: string, onto: string) =>
+  body(
+    http.POST("/api/v1/clusters/{cluster_id}/restore", {
+      ...of(id),
+      body: {
+        backup_id,
+        onto_device_id: onto === "reached" ? null : onto || null,
+        leave_out_away: onto === "reached",
+      },
+    }),
+  );
 export const renewCertificates = (id: string) =>
   body(http.POST("/api/v1/clusters/{cluster_id}/certificates/renew", { ...of(id), body: { every: true } }));
 export const updateAgents = (id: string) =>

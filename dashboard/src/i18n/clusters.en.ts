@@ -154,6 +154,7 @@ export const clustersEn: Record<keyof typeof clustersKo, string> = {
   "backup.onto": "Where to",
   "backup.ontoHint": "Choose another device only where all control planes are lost.",
   "backup.ontoSame": "The present control planes",
+  "backup.ontoReached": "Those that can be reached: the others are lost",
   "certificate.title": "Certificates",
   "certificate.name": "Certificate",
   "certificate.authority": "Authority",

@@ -152,6 +152,7 @@ export const clustersKo = {
   "backup.onto": "복원할 곳",
   "backup.ontoHint": "제어 노드를 모두 잃었을 때만 다른 장치를 고르세요.",
   "backup.ontoSame": "현재 제어 노드",
+  "backup.ontoReached": "닿을 수 있는 것만: 나머지는 잃음",
   "certificate.title": "인증서",
   "certificate.name": "인증서",
   "certificate.authority": "인증 기관",

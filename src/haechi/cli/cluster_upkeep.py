@@ -102,13 +102,23 @@ def delete_backup(api: Api, cluster_ref: str, backup_id: str) -> None:
 @_cluster
 @click.option("--backup", "backup_id", help="Which one. [default: the newest]")
 @click.option("--onto", metavar="DEVICE", help="All control planes are lost: the new one.")
+@click.option(
+    "--leave-out-away",
+    is_flag=True,
+    help="Control planes that cannot be reached are lost for good: go on without them.",
+)
 @_no_wait
 @pass_api
 def restore_cluster(
-    api: Api, cluster_ref: str, backup_id: str | None, onto: str | None, no_wait: bool
+    api: Api,
+    cluster_ref: str,
+    backup_id: str | None,
+    onto: str | None,
+    leave_out_away: bool,
+    no_wait: bool,
 ) -> None:
     """Bring all control planes back to a backup, or another host in their place."""
-    body: dict[str, Any] = {}
+    body: dict[str, Any] = {"leave_out_away": leave_out_away}
     if backup_id:
         body["backup_id"] = backup_id
     if onto:

@@ -168,3 +168,30 @@ async def test_an_api_that_is_away_for_a_moment_ends_no_restore(world, backed_up
 
     monkeypatch.setattr(kube, "nodes", nodes)
     assert (await restored(world, backed_up)).state == "succeeded"
+
+
+async def test_those_that_are_lost_are_left_out_where_the_caller_says_so(world, lab, backed_up):
+    """Two of three: etcd decides nothing any more, so they cannot be removed either."""
+    for device_id in ("dev-m", "dev-o"):
+        world.site.hosts.turn_off(device_id)
+    refused = await restored(world, backed_up)
+    assert refused.error["code"] == "clusters.control_planes_away"
+    operation = await world.upkeep.restore_cluster(backed_up, leave_out_away=True, by=SYSTEM)
+    await done(world, operation)
+    assert set(lab.restored) == {"dev-n"}
+    address_n = address(world, "dev-n")
+    assert f"--initial-cluster=cp-n=https://{address_n}:2380" in lab.restored["dev-n"]
+    states = await world.states(backed_up)
+    assert [states[one] for one in THREE] == ["cleaning", "ready", "cleaning"]
+    assert set(world.site.kubes.of(backed_up).nodes_by_name) == {"cp-n", "alpha", "beta"}
+    for device_id in ("dev-n", "dev-a", "dev-b"):
+        assert proxy_backends(shell_of(world, device_id).text(CONFIG_PATH)) == [address_n]
+
+
+async def test_where_all_are_away_there_is_nothing_to_restore_on(world, backed_up):
+    for device_id in THREE:
+        world.site.hosts.turn_off(device_id)
+    operation = await world.upkeep.restore_cluster(backed_up, leave_out_away=True, by=SYSTEM)
+    ended = await world.ended(operation)
+    assert ended.error["code"] == "clusters.control_planes_away"
+    assert set((await world.states(backed_up)).values()) == {"ready"}

@@ -158,7 +158,7 @@ function RestoreDialog({
       name={cluster.name}
       action={t("backup.restore")}
       onClose={onClose}
-      submit={async () => show((await restoreCluster(cluster.id, backup.id, onto || null)).operation_id)}
+      submit={async () => show((await restoreCluster(cluster.id, backup.id, onto)).operation_id)}
     >
       <p>
         <Clock at={backup.created_at} full />
@@ -171,6 +171,7 @@ function RestoreDialog({
         onPick={setOnto}
         options={[
           ["", t("backup.ontoSame")],
+          ["reached", t("backup.ontoReached")],
           ...free.map((each) => [each.id, each.name] as const),
         ]}
       />

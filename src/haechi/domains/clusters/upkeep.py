@@ -203,9 +203,11 @@ class Upkeep:
         *,
         backup_id: str | None = None,
         onto: str | None = None,
+        leave_out_away: bool = False,
         by: Principal,
     ) -> Operation:
-        """The newest backup unless one is named. `onto`: a device that becomes the only control
+        """The newest backup unless one is named. `leave_out_away`: control planes that cannot be
+        reached are lost and leave the cluster. `onto`: a device that becomes the only control
         plane, where all others are lost. Raises BackupNotFound, NoBackup, Busy, DeviceInCluster,
         HostBusy.
         """
@@ -216,7 +218,7 @@ class Upkeep:
             if chosen is None:
                 raise NoBackup(cluster_id=cluster_id)
             await store.row(tx, cluster_id, chosen)
-        kind, ctx = restoring.KIND, dict[str, Any](backup_id=chosen)
+        kind, ctx = restoring.KIND, dict[str, Any](backup_id=chosen, leave_out_away=leave_out_away)
         if onto is not None:
             device = await self._c.devices.device(onto)
             await self._clusters.refuse_held(onto, device.name)

@@ -101,7 +101,11 @@ def _backups(api: APIRouter, upkeep: Upkeep) -> None:
         the control plane from it.
         """
         operation = await upkeep.restore_cluster(
-            cluster_id, backup_id=body.backup_id, onto=body.onto_device_id, by=by
+            cluster_id,
+            backup_id=body.backup_id,
+            onto=body.onto_device_id,
+            leave_out_away=body.leave_out_away,
+            by=by,
         )
         return accepted(response, operation)
 

@@ -26,6 +26,9 @@ class RestoreIn(In):
     """Absent: the newest."""
     onto_device_id: Id | None = None
     """Where all control planes are lost: the device that becomes the new one."""
+    leave_out_away: bool = False
+    """Control planes that cannot be reached are lost for good: they leave the cluster, instead of
+    keeping it from being restored."""
 
 
 class ReaddressIn(In):

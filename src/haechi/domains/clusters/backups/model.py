@@ -111,8 +111,8 @@ class ControlPlanesAway(Conflict):
         "A restore needs every control plane, but {away} cannot be reached.",
     )
     remedy = Text(
-        "그 호스트를 켜거나, 되살릴 수 없으면 클러스터에서 먼저 빼세요. 제어 노드를 모두 잃었다면 "
-        "--onto로 새 호스트를 지정하세요.",
-        "Switch them on, or remove them from the cluster first where they are lost for good. If "
-        "all control planes are lost, name another host with --onto.",
+        "그 호스트를 켜세요. 되살릴 수 없으면 --leave-out-away로 나머지 제어 노드만 복원하고, "
+        "제어 노드를 모두 잃었다면 --onto로 새 호스트를 지정하세요.",
+        "Switch them on. Where they are lost for good, restore the others without them: "
+        "--leave-out-away. If all control planes are lost, name another host with --onto.",
     )

@@ -16,14 +16,13 @@ from haechi.domains.clusters import etcd
 from haechi.domains.clusters import store as clusters_store
 from haechi.domains.clusters.backups import store
 from haechi.domains.clusters.backups.model import AUTHORITIES, ETCD_FILE, BackupIncomplete
-from haechi.domains.clusters.backups.restoring import settle_nodes
+from haechi.domains.clusters.backups.settling import retire, say_goodbye, settle_nodes
 from haechi.domains.clusters.backups.taking import HOST_FOLDER, Upkeep, remove_folder
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.forming import Forming
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
-from haechi.domains.clusters.leaving import leave_hooks
 from haechi.domains.clusters.model import Cluster, Member, MemberState
 from haechi.domains.clusters.naming import node_name
 from haechi.domains.clusters.procedures import patient
@@ -189,18 +188,9 @@ class Rebuilding:
 
     async def keep_kubeconfig(self, run: Run) -> None:
         cluster, member = await self._c.cluster(run.subject), await self._member(run)
-        await self._retire(run)
+        await retire(self._c, run, run.ctx["lost"])
         await self._joining.take_kubeconfig(cluster, member, Board(run).log(member))
         await self._joining.api_answers(cluster.id)
-
-    async def _retire(self, run: Run) -> None:
-        """The lost ones are members no more: if one comes back it is cleaned, for its old etcd must
-        not be a second truth.
-        """
-        c = self._c
-        for member in await c.members(run.subject):
-            if member.device_id in run.ctx["lost"] and member.state != MemberState.CLEANING:
-                await c.change_member(member, MemberState.CLEANING)
 
     async def lead(self, run: Run) -> None:
         c = self._c
@@ -213,25 +203,15 @@ class Rebuilding:
         await self._joining.lead_to(cluster, others, [member], Board(run).log)
 
     async def settle(self, run: Run) -> None:
-        await settle_nodes(self._upkeep, run)
+        await settle_nodes(self._c, run)
 
     async def finish(self, run: Run) -> None:
         await self._forming.finish(run)
-        await self._say_goodbye(run)
+        await say_goodbye(self._c, run, run.ctx["lost"])
         try:
             await self.sweep(run)
         except AppError as error:
             run.log(f"the backup's copy on the host was not removed: {error}")
-
-    async def _say_goodbye(self, run: Run) -> None:
-        """To the lost ones: their agents are let in no more, and what ran there has ended."""
-        c, board = self._c, Board(run)
-
-        async def one(member: Member) -> None:
-            await leave_hooks(c, member, board.log(member))
-
-        lost = [one for one in await c.members(run.subject) if one.device_id in run.ctx["lost"]]
-        await c.on_each(lost, one, failed=board.failed)
 
     async def _member(self, run: Run) -> Member:
         async with self._c.db.read() as tx:

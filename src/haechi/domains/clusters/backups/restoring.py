@@ -9,14 +9,16 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from haechi.core.operations import Definition, Run, Step
-from haechi.domains.clusters import etcd, kubeadm, static_pods
+from haechi.domains.clusters import etcd, static_pods
 from haechi.domains.clusters.backups import store
 from haechi.domains.clusters.backups.model import ETCD_FILE, ControlPlanesAway
+from haechi.domains.clusters.backups.settling import retire, say_goodbye, settle_nodes
 from haechi.domains.clusters.backups.taking import HOST_FOLDER, Upkeep, remove_folder
+from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.etcd_errors import EtcdNotBack
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
-from haechi.domains.clusters.model import Cluster, Member, MemberState
+from haechi.domains.clusters.model import Member, MemberState
 from haechi.domains.clusters.procedures import patient
 from haechi.errors import AppError, Text
 
@@ -60,6 +62,7 @@ class Restoring:
                     self.hold_again,
                 ),
                 step("wait", "응답 대기", "Wait for the API", self.wait),
+                step("leave_out", "잃은 제어 노드 빼기", "Leave out the lost", self.leave_out),
                 step("settle", "노드 맞추기", "Settle the nodes", self.settle),
                 step("tidy", "정리", "Tidy up", self.tidy),
             ],
@@ -67,19 +70,26 @@ class Restoring:
         return patient(self._c, made)
 
     async def check(self, run: Run) -> None:
-        """Every control plane, or none: one left out would go on with the old data."""
-        away: list[str] = []
+        """Every control plane, or none: one left out would go on with the old data. Unless the
+        caller says that those which are away are lost.
+        """
+        away: dict[str, str] = {}
 
         async def look(member: Member) -> None:
             async with self._c.hosts.open(member.device_id) as shell:
                 await shell.run(["true"], root=True)
 
         members = await self._control_planes(run)
-        reached = await self._c.on_each(
-            members, look, failed=lambda member, error: away.append(f"{member.node_name} ({error})")
-        )
-        if away or not reached:
-            raise ControlPlanesAway(away=", ".join(away))
+
+        def missed(member: Member, error: AppError) -> None:
+            away[member.device_id] = f"{member.node_name} ({error})"
+
+        reached = await self._c.on_each(members, look, failed=missed)
+        if not reached or (away and not run.ctx.get("leave_out_away")):
+            raise ControlPlanesAway(away=", ".join(away.values()))
+        for words in away.values():
+            run.log(f"left out: {words}")
+        run.ctx["lost"] = list(away)
 
     async def bring(self, run: Run) -> None:
         c, vault = self._c, self._upkeep.vault
@@ -163,8 +173,19 @@ class Restoring:
 
     # --- afterwards
 
+    async def leave_out(self, run: Run) -> None:
+        """The nodes are led to those that stay."""
+        c = self._c
+        if not _lost(run):
+            return
+        await retire(c, run, _lost(run))
+        cluster = await c.cluster(run.subject)
+        nodes = [one for one in await c.members(run.subject) if one.state == MemberState.READY]
+        stay = await self._control_planes(run)
+        await self._joining.lead_to(cluster, nodes, stay, Board(run).log)
+
     async def settle(self, run: Run) -> None:
-        await settle_nodes(self._upkeep, run)
+        await settle_nodes(self._c, run)
 
     async def tidy(self, run: Run) -> None:
         async def act(shell: Shell) -> None:
@@ -172,6 +193,7 @@ class Restoring:
             await shell.run(["rm", "-rf", KEPT], root=True)
 
         await self._on_all(run, act)
+        await say_goodbye(self._c, run, _lost(run))
         run.ctx["result"] = {"backup_id": run.ctx["backup_id"]}
 
     async def _control_planes(self, run: Run) -> list[Member]:
@@ -179,7 +201,9 @@ class Restoring:
         return [
             one
             for one in members
-            if one.is_control_plane and one.state in {MemberState.READY, MemberState.LEAVING}
+            if one.is_control_plane
+            and one.state in {MemberState.READY, MemberState.LEAVING}
+            and one.device_id not in _lost(run)
         ]
 
     async def _on_all(self, run: Run, act: Callable[[Shell], Awaitable[object]]) -> None:
@@ -204,50 +228,9 @@ class Restoring:
 Act = Callable[[Run], Awaitable[None]]
 
 
-async def settle_nodes(upkeep: Upkeep, run: Run) -> None:
-    """Bring the restored API and the living cluster together: nodes that are no members go, and
-    members that the backup does not know register again (a kubelet does when it starts).
-    """
-    c = upkeep.context
-    cluster = await c.cluster(run.subject)
-    members = [one for one in await c.members(run.subject) if one.state != MemberState.CLEANING]
-    names = {one.node_name for one in members}
-    async with c.kube(run.subject) as kube:
-        known = await kube.nodes()
-        for node in known:
-            if node.name not in names:
-                run.log(f"node {node.name} is of the backup, not of the cluster: removed")
-                await kube.delete_node(node.name)
-    marked = {node.name for node in known if node.control_plane}
-
-    async def restart(member: Member) -> None:
-        async def act(shell: Shell) -> None:
-            await shell.run(["systemctl", "restart", "kubelet"], root=True, timeout_s=120)
-            if member.is_control_plane and member.node_name not in marked:
-                await _mark(shell, cluster, member)
-
-        await c.on_host(member.device_id, act, log=run.log, away_s=0)
-
-    def missed(member: Member, error: AppError) -> None:
-        run.log(f"[{member.node_name}] its kubelet was not restarted: {error}")
-
-    await c.on_each(members, restart, failed=missed)
-
-
-async def _mark(shell: Shell, cluster: Cluster, member: Member) -> None:
-    """A kubelet registers its node like a worker's, so AIs would be sent to a control plane."""
-    documents = kubeadm.init_documents(
-        cluster.id,
-        member,
-        cluster.options,
-        version=cluster.kubernetes_version,
-        token=kubeadm.new_token(),
-    )
-    await kubeadm.run(shell, kubeadm.mark_argv(), documents, log=_nothing)
-
-
-def _nothing(line: str) -> None:
-    del line
+def _lost(run: Run) -> list[str]:
+    """Devices of control planes that are left out; none where an older release began."""
+    return list(run.ctx.get("lost", ()))
 
 
 def _folder(run: Run) -> str:
