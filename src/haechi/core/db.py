@@ -12,10 +12,12 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -183,13 +185,26 @@ class Database:
             yield session
 
     async def create_all(self) -> None:
-        """Create every table without migrations: for tests only."""
-        async with self._writer.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+        """Create every table without migrations: for tests only, which do it a thousand times."""
+        async with self._writer.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.executescript(_script(tuple(Base.metadata.tables)))
 
     async def close(self) -> None:
         await self._reader.dispose()
         await self._writer.dispose()
+
+
+@lru_cache
+def _script(tables: tuple[str, ...]) -> str:
+    """SQL that makes those tables: writing it costs ten times what running it does."""
+    made: list[sa.schema.ExecutableDDLElement] = []
+    for name in tables:
+        table = Base.metadata.tables[name]
+        made.append(sa.schema.CreateTable(table, if_not_exists=True))
+        made += [sa.schema.CreateIndex(index, if_not_exists=True) for index in table.indexes]
+    texts = [str(one.compile(dialect=sqlite.dialect())) for one in made]
+    return ";\n".join(["BEGIN IMMEDIATE", *texts, "COMMIT", ""])
 
 
 def _prepare(engine: AsyncEngine, *, begin: str, query_only: bool) -> None:
