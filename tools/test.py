@@ -169,7 +169,7 @@ def e2e() -> Count:
 
 def lab() -> Count:
     """Real hosts, real Kubernetes (`make test-lab`). Not in the default list: it has its own."""
-    return pytest("tests/lab", "-n", "2", "--dist", "loadfile")
+    return real_parts("tests/lab", beside=("-n", "2", "--dist", "loadfile"))
 
 
 def docs() -> Count:
