@@ -68,7 +68,10 @@ class Deploying(Upkeeping):
             usage_url=self._usage_url,
         )
         self.node_trust = NodeTrust(
-            hosts=self.hosts, access=images.pull_access, nodes=self._node_devices
+            hosts=self.hosts,
+            registry=lambda: parts.names.pull,
+            access=images.pull_access,
+            nodes=self._node_devices,
         )
         # Before the agents: their image may come from the registry.
         self.clusters.context.hooks.insert(0, self.node_trust)
@@ -107,7 +110,11 @@ class Deploying(Upkeeping):
         )
         # The last leaves first: it needs no host, and none that is away is asked for two goodbyes.
         self.clusters.context.hooks.append(
-            LeavingWork(self.deployments.context, engine=KubeEngine.name)
+            LeavingWork(
+                self.deployments.context,
+                engine=KubeEngine.name,
+                end_pulls=self.registry.revoke_pull,
+            )
         )
         self.upkeep.moves_work_by(
             Moving(

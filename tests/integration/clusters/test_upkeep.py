@@ -260,7 +260,12 @@ async def test_nodes_find_the_registry_where_the_server_is_now(world, lab, clust
     async def nodes():
         return []
 
-    trust = NodeTrust(hosts=world.site.hosts, access=access, nodes=nodes)
+    trust = NodeTrust(
+        hosts=world.site.hosts,
+        registry=lambda: "registry.site.example:8425",
+        access=access,
+        nodes=nodes,
+    )
     world.context.hooks.insert(0, trust)  # as the app does
     for device_id in ("dev-m", "dev-a", "dev-b"):
         shell = shell_of(world, device_id)

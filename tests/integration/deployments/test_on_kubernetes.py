@@ -301,16 +301,21 @@ async def test_what_a_cluster_ran_ends_when_the_device_leaves_it(site, reachable
     (one,) = await site.running("dev-a")
     if not reachable:
         await site.kube.close_door(0)
-    said = []
-    hook = LeavingWork(site.deployments.context, engine="kubernetes")
+    said, ended = [], []
+
+    async def end_pulls(device_id):
+        ended.append(device_id)
+
+    hook = LeavingWork(site.deployments.context, engine="kubernetes", end_pulls=end_pulls)
     await hook.leaving("clu-1", "dev-a", log=said.append)
     assert said[-1] == "1 deployments ended"
+    assert ended == ["dev-a"]
     assert await site.running("dev-a") == []
     assert (await site.deployments.book.get(one.id)).state == "gone"
     assert len(await site.running("dev-b")) == 1
     if reachable:
         assert site.versions_on("dev-a") == []
-    await LeavingWork(site.deployments.context, engine="other").leaving(
-        "clu-1", "dev-b", log=said.append
-    )
+    other = LeavingWork(site.deployments.context, engine="other", end_pulls=end_pulls)
+    await other.leaving("clu-1", "dev-b", log=said.append)
     assert len(await site.running("dev-b")) == 1
+    assert ended == ["dev-a"], "what another engine runs there still pulls"

@@ -32,10 +32,14 @@ class World:
         self.host.on("containerd config dump", stdout=DUMP)
         self.host.on("rm -rf")
         self.host.on(PULL, status=1, stderr=NOT_FOUND)
-        self.trust = NodeTrust(hosts=self.hosts, access=self.access, nodes=self.nodes)
+        self.trust = NodeTrust(
+            hosts=self.hosts, registry=lambda: NAME, access=self.access, nodes=self.nodes
+        )
         self.said = []
+        self.entered = []
 
     async def access(self, device_id):
+        self.entered.append(device_id)
         return RegistryAccess(NAME, self.address, "the CA", user=device_id, password="pw")
 
     async def nodes(self):
@@ -104,7 +108,9 @@ async def test_a_host_that_is_away_is_left_for_later(world):
 
 async def test_a_node_that_leaves_forgets_the_registry(world):
     await world.join()
+    world.entered.clear()
     await world.trust.leaving("clu-1", "dev-a", log=world.said.append)
+    assert world.entered == [], "it would get another credential on its way out"
     assert "registry.haechi.internal" not in world.host.text("/etc/hosts")
 
 

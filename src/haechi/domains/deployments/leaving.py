@@ -1,7 +1,9 @@
-"""A device leaves its cluster: the AIs that the cluster ran there end with it."""
+"""A device leaves its cluster: the AIs that the cluster ran there end with it, and so does its
+right to pull images.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from haechi.domains.deployments import store
@@ -14,13 +16,18 @@ _THERE: Final = [state for state in DeploymentState if state != DeploymentState.
 
 
 class LeavingWork:
-    """`Hook` of clusters. `engine` is the clusters' own: what other engines run there stays."""
+    """`Hook` of clusters. `engine` is the clusters' own: what other engines run there stays.
+    `end_pulls` takes a device's credential of the site registry back.
+    """
 
     name = "deployments"
 
-    def __init__(self, context: Context, *, engine: str) -> None:
+    def __init__(
+        self, context: Context, *, engine: str, end_pulls: Callable[[str], Awaitable[None]]
+    ) -> None:
         self._c = context
         self._engine = engine
+        self._end_pulls = end_pulls
 
     async def joined(self, cluster_id: str, device_id: str, *, log: Callable[[str], None]) -> None:
         """Nothing: what is to run there is deployed."""
@@ -33,6 +40,8 @@ class LeavingWork:
         async with c.db.read() as tx:
             found = await store.on_device(tx, device_id, states=_THERE)
         mine = [one for one in found if one.engine == self._engine]
+        if len(mine) == len(found):
+            await self._end_pulls(device_id)
         await asyncio.gather(*(self._remove(one, log) for one in mine))
         if not mine:
             return

@@ -52,8 +52,12 @@ class NodeTrust:
 
     name = "registry_trust"
 
-    def __init__(self, *, hosts: Hosts, access: AccessOf, nodes: Nodes) -> None:
+    def __init__(
+        self, *, hosts: Hosts, registry: Callable[[], str], access: AccessOf, nodes: Nodes
+    ) -> None:
+        """`registry`: its stable name; `access` also makes a device's credential."""
         self._hosts = hosts
+        self._registry = registry
         self._access = access
         self._nodes = nodes
         self._places = asyncio.Semaphore(PARALLEL)
@@ -87,10 +91,8 @@ class NodeTrust:
 
     async def leaving(self, cluster_id: str, device_id: str, *, log: OnText) -> None:
         del cluster_id, log
-        access = await self._access(device_id)
-        if access is not None:
-            async with self._hosts.open(device_id) as shell:
-                await registry_trust.distrust(shell, access.name)
+        async with self._hosts.open(device_id) as shell:
+            await registry_trust.distrust(shell, self._registry())
 
     # --- the check and the duty
 
