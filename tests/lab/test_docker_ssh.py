@@ -3,10 +3,12 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from haechi.core.access import SYSTEM
@@ -36,12 +38,15 @@ DOCKERFILE = 'FROM python:3.11-slim\nCOPY main.py /main.py\nCMD ["python3", "/ma
 MANIFEST = '[package]\nname = "ticker"\n[needs]\ncamera = "none"\n[health]\nready = "result"\n'
 
 
-def zip_of(version: str, script: str = SCRIPT) -> bytes:
+def zip_of(version: str, script: str = SCRIPT, *, sdk: bool = False, more: str = "") -> bytes:
+    """`more`: of how it is proven, in the manifest's own words."""
     files = {
-        "Dockerfile": DOCKERFILE,
+        "Dockerfile": DOCKERFILE.replace("main.py /main.py", "*.py /") if sdk else DOCKERFILE,
         "main.py": script.replace("{version}", version).replace("{{", "{").replace("}}", "}"),
-        "haechi.toml": MANIFEST,
+        "haechi.toml": MANIFEST + more,
     }
+    if sdk:
+        files["haechi_sdk.py"] = packages.sdk_source()
     return packages.zip_of(files)
 
 
@@ -115,20 +120,33 @@ class Dock:
                 await asyncio.sleep(0.3)
 
 
-@pytest.fixture
-async def dock(site: Site, docker_host: Host, tmp_path: Path) -> AsyncIterator[Dock]:
+@asynccontextmanager
+async def docked(site: Site, docker_host: Host, folder: Path, *, tls: str) -> AsyncIterator[Dock]:
     # The site's gateway is there while a host is: one that no test switches off.
     await asyncio.gather(site.host("anchor"), docker_host.await_ssh())
     flags = {
         "server.listen": f"{site.gateway}:{free_port(site.gateway)}",
-        "server.tls": "off",
+        "server.tls": tls,
         "registry.listen": f"{site.gateway}:0",
     }
-    async with running_server(tmp_path / "data", flags) as server:
+    async with running_server(folder, flags) as server:
         server.client.timeout = LIMIT_S
         mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
         assert (await server.client.put("/base-images", json=mapped)).status_code == 200
         yield Dock(site, server)
+
+
+@pytest.fixture
+async def dock(site: Site, docker_host: Host, tmp_path: Path) -> AsyncIterator[Dock]:
+    async with docked(site, docker_host, tmp_path / "data", tls="off") as made:
+        yield made
+
+
+@pytest.fixture
+async def safe_dock(site: Site, docker_host: Host, tmp_path: Path) -> AsyncIterator[Dock]:
+    """The server speaks HTTPS, by a certificate of the site's CA."""
+    async with docked(site, docker_host, tmp_path / "data", tls="on") as made:
+        yield made
 
 
 async def names(host: Host) -> list[str]:
@@ -241,3 +259,63 @@ async def test_an_ai_goes_on_over_a_reboot_of_its_host(dock, docker_host):
     await dock.until_more_results(one["id"])
     shown = await dock.server.client.get(f"/deployments/{one['id']}")
     assert shown.json()["state"] == "running"
+
+
+WITH_THE_CA = """\
+import ssl
+
+os.environ.pop("SSL_CERT_FILE", None)
+trusting = ssl.create_default_context(cafile=os.environ["HAECHI_CA_FILE"])
+opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusting))
+urllib.request.install_opener(opener)
+"""
+WITHOUT = """\
+for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+    os.environ.pop(name, None)
+"""
+BY_SDK = """\
+from haechi_sdk import Haechi
+
+haechi = Haechi()
+while not haechi.wait(0.3):
+    haechi.result(None, name="tick", prob=0.9, attributes={"v": "{version}"})
+"""
+
+
+async def test_results_over_https(safe_dock, docker_host):
+    """A plain client trusts the site's CA by its environment, one that makes its own context by the
+    file, the SDK by itself; whoever trusts only the world's CAs is kept from talking to anybody.
+    """
+    dock = safe_dock
+    assert dock.server.url.startswith("https://")
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as stranger:
+        with pytest.raises(httpx2.ConnectError):
+            await stranger.get(f"{dock.server.url}/api/v1/session")
+    head, loop = SCRIPT.split("\n\n", 1)
+    own_context, blind = (f"{head}\n{more}\n{loop}" for more in (WITH_THE_CA, WITHOUT))
+    device = await dock.device("gate", docker_host, docker_host.keeper)
+    await dock.upload("1", zip_of("1"))
+    await dock.upload("2", zip_of("2", own_context))
+    await dock.upload("3", zip_of("3", BY_SDK, sdk=True))
+    for version in ("1", "2", "3"):
+        # `ready = "result"`: proven by what came over TLS.
+        ended = await dock.deploy(version, device)
+        assert ended.state == "succeeded", ended.error
+        one = await dock.running(device)
+        assert one["version"] == version
+        await dock.until_more_results(one["id"])
+    environment = await docker_host.shell(f"docker exec {one['name']} env")
+    assert f"HAECHI_RESULTS_URL={dock.server.url}/api/v1/results" in environment
+    trusted = await docker_host.shell(f"docker exec {one['name']} cat /etc/haechi/site-ca.pem")
+    assert trusted.strip() == dock.server.haechi.ca.pem.strip()
+
+    await docker_host.kill()
+    await docker_host.start()
+    await dock.until_more_results(one["id"])
+
+    await dock.upload("4", zip_of("4", blind, more="within_s = 15\n"))
+    failed = await dock.deploy("4", device)
+    assert failed.state == "failed"
+    assert failed.error["code"] == "deployments.not_proven"
+    assert "CERTIFICATE_VERIFY_FAILED" in str(failed.error["data"]["log"])
+    assert (await dock.running(device))["id"] == one["id"]
