@@ -178,8 +178,10 @@ async def fleet(
 ) -> AsyncIterator[Callable[[Site], Any]]:
     opened: list[Any] = []
 
-    async def begin(site: Site) -> Fleet:
-        """The site's gateway is there while a host is: one that no test switches off."""
+    async def begin(site: Site, **more: Any) -> Fleet:
+        """The site's gateway is there while a host is: one that no test switches off. `more` are
+        settings, with `__` for the dot.
+        """
         await site.host("anchor")
         with socket.socket() as probe:
             probe.bind((site.gateway, 0))
@@ -191,6 +193,7 @@ async def fleet(
             "registry.listen": f"{site.gateway}:0",
             "agents.image": agent_image,
             "bundle.folder": bundle.folder.parent,
+            **{name.replace("__", "."): value for name, value in more.items()},
         }
         context = running_server(tmp_path / "data", flags)
         server = await context.__aenter__()
