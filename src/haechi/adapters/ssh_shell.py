@@ -13,15 +13,8 @@ from haechi.adapters import ssh_scripts as scripts
 from haechi.adapters.ssh_link import Ended, Link
 from haechi.adapters.ssh_tunnel import tunnel
 from haechi.core.secrets import Secret
-from haechi.domains.clusters.host.errors import (
-    CommandFailed,
-    CommandTimedOut,
-    FileMissing,
-    FileTooLarge,
-    HostDiskFull,
-    TransferDamaged,
-    short,
-)
+from haechi.domains.clusters.host.errors import FileMissing, FileTooLarge, TransferDamaged
+from haechi.domains.clusters.host.failures import failure_of, named
 from haechi.domains.clusters.host.ports import (
     HostName,
     OnLine,
@@ -29,19 +22,15 @@ from haechi.domains.clusters.host.ports import (
     Ran,
     Stdin,
     TunnelEnd,
-    shown,
 )
 from haechi.errors import AppError
 
 KEPT_BYTES: Final = 4_000_000
 _CHUNK: Final = 256 * 1024
-_NAME_LIMIT: Final = 120
 _ANSWER_BYTES: Final = 4096
 _LINE_LIMIT: Final = 64 * 1024
-_TIMED_OUT: Final = 124
 _FILE_S: Final = 60.0
 _DIGEST_S: Final = 600.0
-_NO_SPACE: Final = ("no space left on device", "disk quota exceeded")
 
 
 class AsyncsshShell:
@@ -77,17 +66,8 @@ class AsyncsshShell:
         )
         ran = Ran(ended.status, out.end(), err.end())
         if check and ran.status:
-            self._refuse(name, ran, timeout_s)
+            raise failure_of(self.host.name, name, ran, timeout_s)
         return ran
-
-    def _refuse(self, name: str, ran: Ran, timeout_s: float) -> None:
-        host, message = self.host.name, short(ran.last_line)
-        for line in ran.stderr.splitlines()[-50:]:
-            if any(words in line.lower() for words in _NO_SPACE):
-                raise HostDiskFull(host=host, path=short(line))
-        if ran.status == _TIMED_OUT:
-            raise CommandTimedOut(host=host, command=name, timeout_s=timeout_s, message=message)
-        raise CommandFailed(host=host, command=name, status=ran.status, message=message)
 
     async def read(self, path: str, *, root: bool = False, limit_bytes: int = 4_000_000) -> bytes:
         content = _Head(limit_bytes + 1)
@@ -258,7 +238,7 @@ class AsyncsshShell:
 
     def _check(self, what: str, ended: Ended, said: str) -> None:
         if ended.status:
-            self._refuse(what, Ran(ended.status, "", said), _FILE_S)
+            raise failure_of(self.host.name, what, Ran(ended.status, "", said), _FILE_S)
 
 
 class _Head:
@@ -351,15 +331,6 @@ async def _pieces(
         there += len(data)
         if on_sent is not None:
             on_sent(there, total)
-
-
-def named(argv: Sequence[str]) -> str:
-    """A command for errors and logs: one line, of bounded length; a script by its arguments."""
-    words = list(argv)
-    if words[:2] == ["sh", "-c"]:
-        words = ["sh", "-c", "…", *words[4:]]
-    line = " ".join(shown(words).split())
-    return line if len(line) <= _NAME_LIMIT else line[: _NAME_LIMIT - 1] + "…"
 
 
 def as_bytes(stdin: Stdin) -> bytes | None:

@@ -21,13 +21,13 @@ from pathlib import Path
 from haechi.core.access import Principal
 from haechi.core.secrets import Secret
 from haechi.domains.clusters.host.errors import (
-    CommandFailed,
     FileMissing,
     FileTooLarge,
     HostKeyChanged,
     HostUnreachable,
-    short,
+    TransferDamaged,
 )
+from haechi.domains.clusters.host.failures import failure_of, named
 from haechi.domains.clusters.host.ports import (
     HostKey,
     HostName,
@@ -131,19 +131,14 @@ class FakeShell:
         on_line: OnLine | None = None,
         stall_s: float | None = None,
     ) -> Ran:
-        del timeout_s, stall_s
+        del stall_s
         call = Call(shown(argv), root, _bytes(stdin).decode(errors="replace"))
         ran = await self._answer(call)
         if on_line is not None:
             for line in [*ran.stdout.splitlines(), *ran.stderr.splitlines()]:
                 on_line(line)
         if check and ran.status:
-            raise CommandFailed(
-                host=self.host.name,
-                command=call.command,
-                status=ran.status,
-                message=short(ran.last_line),
-            )
+            raise failure_of(self.host.name, named(argv), ran, timeout_s)
         return ran
 
     async def _answer(self, call: Call) -> Ran:
@@ -185,12 +180,14 @@ class FakeShell:
     ) -> bool:
         del root
         self._reach()
-        there = self.files.get(path) if in_place else None
+        there = self.files.get(path)
         file = FakeFile(_bytes(content), mode, owner)
         if there is not None:
-            file = FakeFile(file.content, there.mode, there.owner)
-        if self.files.get(path) == file:
-            return False
+            if in_place:
+                file = FakeFile(file.content, there.mode, there.owner)
+            same = (there.content, there.mode) == (file.content, file.mode)
+            if same and owner in {"", there.owner}:
+                return False
         self.files[path] = file
         return True
 
@@ -206,9 +203,13 @@ class FakeShell:
         timeout_s: float = 1800,
     ) -> bool:
         del timeout_s, root
+        self._reach()
         content = await asyncio.to_thread(local.read_bytes)
-        assert not digest or hashlib.sha256(content).hexdigest() == digest
-        changed = await self.write(remote, content, mode=mode)
+        if digest and hashlib.sha256(content).hexdigest() != digest:
+            raise TransferDamaged(host=self.host.name, path=remote)
+        there = self.files.get(remote)
+        changed = there is None or there.content != content
+        self.files[remote] = FakeFile(content, mode)
         if on_sent is not None:
             on_sent(len(content), len(content))
         return changed
@@ -225,6 +226,7 @@ class FakeShell:
         del timeout_s
         content = await self.read(remote, root=root, limit_bytes=1 << 40)
         await asyncio.to_thread(local.write_bytes, content)
+        await asyncio.to_thread(local.chmod, 0o600)
         if on_sent is not None:
             on_sent(len(content), len(content))
 
