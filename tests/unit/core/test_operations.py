@@ -153,13 +153,13 @@ async def test_what_an_operation_claims_is_nobody_elses_either_way(db, tmp_path,
     claimer = await engine.start("k", "cluster", {}, requested_by="kim", claims=["dev-0", "dev-1"])
     assert (await refused(subject))["operation_id"] == claimer.id
     assert (await refused("other", claims=["dev-1"]))["subject"] == "dev-1"
-    assert (await engine.claiming(subject)).id == claimer.id
-    assert await engine.claiming("dev-12") is None
+    assert (await engine.at_work_on(subject)).id == claimer.id
+    assert await engine.at_work_on("dev-12") is None
     other = await engine.start("k", "dev-12", {}, requested_by="kim")
     gate.set()
     await engine.wait(claimer.id)
     await engine.wait(other.id)
-    assert await engine.claiming(subject) is None
+    assert await engine.at_work_on(subject) is None
     again = await engine.start("k", subject, {}, requested_by="lee")
     assert (await engine.wait(again.id)).state == State.SUCCEEDED
     await engine.close()
@@ -186,10 +186,13 @@ async def test_work_that_gives_way_hinders_no_claim(db, tmp_path):
     gives_way = Definition("little", T, [steps.step("a")], gives_way=True)
     engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("b")]), gives_way)
     little = await engine.start("little", "dev-1", {}, requested_by="system")
+    assert (await engine.at_work_on("dev-1")).id == little.id
+    assert await engine.at_work_on("dev-1", hindering=True) is None
     steps.behave["b"] = asyncio.Event()
     await engine.start("k", "cluster", {}, requested_by="kim", claims=["dev-1"])
     await engine.cancel(little.id)
     await engine.wait(little.id)
+    assert (await engine.at_work_on("dev-1")).kind == "k"
     with pytest.raises(Busy):
         await engine.start("little", "dev-1", {}, requested_by="system")
     await engine.close()

@@ -159,10 +159,13 @@ class Operations:
         async with self._db.read() as tx:
             return await store.active_on(tx, subject)
 
-    async def claiming(self, subject: str) -> Operation | None:
-        """The active operation that claims it beside its own subject."""
+    async def at_work_on(self, subject: str, *, hindering: bool = False) -> Operation | None:
+        """One that is active on it or on something below it, or claims it. `hindering`: none that
+        would give way to a claim.
+        """
+        but = self._giving_way if hindering else ()
         async with self._db.read() as tx:
-            return await store.claiming(tx, subject)
+            return await store.at_work_on(tx, subject, but=but)
 
     async def wait(self, operation_id: str) -> Operation:
         """Wait until it has ended; cancelling the wait does not cancel the operation."""

@@ -109,12 +109,24 @@ async def active_on(tx: AsyncSession, subject: str) -> Operation | None:
     return None if row is None else to_operation(row)
 
 
-async def claiming(tx: AsyncSession, subject: str) -> Operation | None:
-    """The active operation that claims it, or what it is below."""
+async def at_work_on(
+    tx: AsyncSession, subject: str, *, but: Collection[str] = ()
+) -> Operation | None:
+    """An active operation of a kind that is none of `but`: about the subject, about something below
+    it, or one that claims it.
+    """
     for row in await _claimers(tx):
         if any(_covers(claim, subject) for claim in row.claims or ()):
             return to_operation(row)
-    return None
+    below = OperationRow.subject.startswith(f"{subject}/", autoescape=True)
+    found = await tx.scalar(
+        sa.select(OperationRow).where(
+            OperationRow.state.in_(ACTIVE),
+            sa.or_(OperationRow.subject == subject, below),
+            OperationRow.kind.not_in(but),
+        )
+    )
+    return None if found is None else to_operation(found)
 
 
 async def _claimers(tx: AsyncSession) -> list[OperationRow]:
@@ -135,19 +147,12 @@ async def _refuse_rivals(
 ) -> None:
     for row in await _claimers(tx):
         for claim in row.claims or ():
-            if _covers(claim, operation.subject) or claim in operation.claims:
+            if _covers(claim, operation.subject):
                 raise Busy(subject=claim, operation_id=row.id, kind=row.kind)
     for claim in operation.claims:
-        below = OperationRow.subject.startswith(f"{claim}/", autoescape=True)
-        row_there = await tx.scalar(
-            sa.select(OperationRow).where(
-                OperationRow.state.in_(ACTIVE),
-                sa.or_(OperationRow.subject == claim, below),
-                OperationRow.kind.not_in(giving_way),
-            )
-        )
-        if row_there is not None:
-            raise Busy(subject=claim, operation_id=row_there.id, kind=row_there.kind)
+        rival = await at_work_on(tx, claim, but=giving_way)
+        if rival is not None:
+            raise Busy(subject=claim, operation_id=rival.id, kind=rival.kind)
 
 
 async def get(tx: AsyncSession, operation_id: str) -> Operation:

@@ -208,7 +208,7 @@ class Clusters:
         return operation
 
     async def remove_node(self, cluster_id: str, device_id: str, *, by: Principal) -> Operation:
-        """Raises ClusterNotReady, NotAMember, LastControlPlane, Busy."""
+        """Raises ClusterNotReady, NotAMember, LastControlPlane, Busy, HostBusy."""
         await self._c.ready_cluster(cluster_id)
         members = await self._c.members(cluster_id)
         member = next((one for one in members if one.device_id == device_id), None)
@@ -217,22 +217,20 @@ class Clusters:
         others = [one for one in members if one.is_control_plane and one is not member]
         if member.is_control_plane and not others:
             raise LastControlPlane(host=member.node_name, id=cluster_id)
-        operation = await self._operations.start(
-            procedures.REMOVE, cluster_id, {"device_id": device_id}, requested_by=by.name
-        )
+        ctx = {"device_id": device_id}
+        operation = await self._let_leave(procedures.REMOVE, cluster_id, [member], ctx, by)
         await self._note(by, "remove_node", cluster_id, operation, {"device_id": device_id})
         return operation
 
     async def delete_cluster(self, cluster_id: str, *, by: Principal) -> Operation:
         """Also one whose deletion stopped on the way. Raises ClusterNotReady where it is gone
-        already, Busy naming what is at work on it.
+        already, Busy and HostBusy naming what is at work on it or on a host of it.
         """
         cluster = await self._c.cluster(cluster_id)
         if cluster.state == ClusterState.DELETED:
             raise ClusterNotReady(id=cluster_id, state=cluster.state.value)
-        operation = await self._operations.start(
-            procedures.DELETE, cluster_id, {}, requested_by=by.name
-        )
+        members = await self._c.members(cluster_id)
+        operation = await self._let_leave(procedures.DELETE, cluster_id, members, {}, by)
         await self._note(by, "delete_cluster", cluster_id, operation, {"name": cluster.name})
         return operation
 
@@ -294,11 +292,34 @@ class Clusters:
         held = await self.book.of_device(device_id)
         subjects = [device_id] if held is None else [device_id, held.cluster_id]
         for subject in subjects:
-            active = await self._operations.active_on(subject)
+            active = await self._operations.at_work_on(subject)
             if active is not None:
                 raise HostBusy(host=host, operation_id=active.id, kind=active.kind)
         if held is not None:
             raise DeviceInCluster(device_id=device_id, cluster_id=held.cluster_id, host=host)
+
+    async def _let_leave(
+        self,
+        kind: str,
+        cluster_id: str,
+        members: Sequence[Member],
+        ctx: dict[str, Any],
+        by: Principal,
+    ) -> Operation:
+        """Begin an operation that takes these nodes out: until it ends nobody else is at work on
+        them. Agents that forming still brings give way; they leave with the node.
+        """
+        hosts = {one.device_id: one.node_name for one in members}
+        try:
+            return await self._operations.start(
+                kind, cluster_id, ctx, requested_by=by.name, claims=list(hosts)
+            )
+        except Busy as busy:
+            host = hosts.get(str(busy.data["subject"]))
+            if host is None:
+                raise
+            holder = {key: busy.data[key] for key in ("operation_id", "kind")}
+            raise HostBusy(host=host, **holder) from busy
 
     async def _take(
         self, tx: AsyncSession, cluster_id: str, planned: Sequence[PlannedMember]

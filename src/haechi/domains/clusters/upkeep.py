@@ -25,7 +25,7 @@ from haechi.domains.clusters.certificates import NodeCertificate
 from haechi.domains.clusters.changing import KIND as REPLACE
 from haechi.domains.clusters.changing import Replacing, WorkMover
 from haechi.domains.clusters.duties import Duties
-from haechi.domains.clusters.errors import ClusterNotReady, NotAMember
+from haechi.domains.clusters.errors import ClusterNotReady, HostBusy, NotAMember
 from haechi.domains.clusters.finding import Finder, Finding
 from haechi.domains.clusters.model import Cluster, ClusterState, Member, MemberState
 from haechi.domains.clusters.ports import AuditTrail
@@ -283,6 +283,9 @@ class Upkeep:
         judgement = self.watching.presence(old_id)
         if not force and judgement is not None and judgement.presence != "dead":
             raise StillLives(host=member.node_name, presence=judgement.presence)
+        active = await self._operations.at_work_on(old_id, hindering=True)
+        if active is not None:
+            raise HostBusy(host=member.node_name, operation_id=active.id, kind=active.kind)
         operation = await self._operations.start(
             REPLACE,
             cluster_id,

@@ -46,7 +46,7 @@ class Fleet:
             if parent.ctx == ctx:
                 return parent
             raise Busy(subject=subject, operation_id=parent.id, kind=parent.kind)
-        holder = await self._operations.active_on(subject)
+        holder = await self._operations.at_work_on(subject)
         if holder is None:
             return None
         if wants_the_same(holder, ctx | {"device_id": device_id}):

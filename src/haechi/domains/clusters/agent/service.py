@@ -240,6 +240,7 @@ class HostAgents:
                     Step("see", Text("연결 확인", "See it call in"), self._see, timeout_s=600),
                 ],
                 parallel=16,
+                gives_way=True,  # to a node's leaving, which takes its agent along
             ),
             Definition(
                 kind="update_agent",
