@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from haechi.core.tasks import TaskGroup
 from haechi.domains.clusters.bundle.errors import BuildFailed, BuildTookTooLong
 from haechi.domains.clusters.bundle.ports import OnLine
 
@@ -50,7 +51,7 @@ async def run(
     assert process.stderr is not None
     last: list[str] = []
     try:
-        async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(timeout_s), TaskGroup() as tasks:
             said = tasks.create_task(process.stdout.read())
             tasks.create_task(_follow(process.stderr, log, last, on_line))
             code = await process.wait()

@@ -19,6 +19,7 @@ from haechi.adapters import ssh_errors
 from haechi.adapters.ssh_command import Preamble, Start, Word, ending, new_word, settling
 from haechi.adapters.ssh_login import Pace, log_in
 from haechi.core.clock import Clock
+from haechi.core.tasks import TaskGroup
 from haechi.domains.clusters.host.errors import (
     HostAway,
     HostConnectionLost,
@@ -240,7 +241,7 @@ class _Run:
 
     async def _talk(self, process: "asyncssh.SSHClientProcess[bytes]") -> None:
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 tasks.create_task(self._hear_out(process))
                 tasks.create_task(self._hear_err(process))
                 feeding = tasks.create_task(self._feed(process))

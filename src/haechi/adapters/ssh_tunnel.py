@@ -17,7 +17,7 @@ import asyncssh
 from haechi.adapters import ssh_errors
 from haechi.adapters.ssh_link import Link
 from haechi.adapters.ssh_scripts import BRIDGE, script
-from haechi.core.tasks import Tasks
+from haechi.core.tasks import TaskGroup, Tasks
 from haechi.domains.clusters.host.errors import HostTimedOut, TunnelRefused, short
 from haechi.domains.clusters.host.ports import TunnelEnd, UnixEnd
 from haechi.errors import AppError
@@ -78,7 +78,7 @@ async def _carry(
         return
     far_reader, far_writer = await _channel(link, end)
     try:
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             group.create_task(_pump(reader, far_writer))
             group.create_task(_pump(far_reader, writer))
     except* (asyncssh.Error, OSError):

@@ -27,6 +27,7 @@ from haechi.agent.containers import Containers
 from haechi.agent.deployments import Deployment, Deployments, Kept
 from haechi.agent.home import Home, read_json, write_json
 from haechi.core import ids
+from haechi.core.tasks import TaskGroup
 from haechi.errors import AppError
 from haechi.protocol import commands as c
 from haechi.protocol.desired import ContainerStatus
@@ -274,7 +275,7 @@ class Executor:
         if not container_id:
             raise NoContainer(deployment_id=asked.deployment_id)
         pipe = LogPipe(say)
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             pump = group.create_task(pipe.pump())
             try:
                 await self._read_logs(container_id, asked, pipe)

@@ -22,7 +22,7 @@ from haechi.agent.identity import clock_is_set, split_address
 from haechi.agent.results_feed import ResultsFeed
 from haechi.agent.samples_feed import SamplesFeed
 from haechi.agent.wire import LinkBroken, SocketWire, dial
-from haechi.core.tasks import Tasks
+from haechi.core.tasks import TaskGroup, Tasks
 from haechi.core.trust import client_context, server_name
 from haechi.protocol.commands import to_wire
 from haechi.protocol.desired import DesiredState, ObservedState
@@ -169,7 +169,7 @@ class Link:
 
     async def _serve(self, wire: SocketWire) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 for work in (
                     self._read(wire),
                     self._tell_state(wire),

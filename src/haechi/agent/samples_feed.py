@@ -12,6 +12,7 @@ from typing import Final
 
 from haechi.agent.outbox import Outbox
 from haechi.agent.wire import Wire
+from haechi.core.tasks import TaskGroup
 from haechi.protocol.frames import Samples
 from haechi.protocol.samples import Sample
 
@@ -46,7 +47,7 @@ class SamplesFeed:
         """Feed one link until it breaks."""
         self._linked = True
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 for work in (self._live(wire), self._confirm(wire), self._backfill(wire)):
                     _ = group.create_task(work)
         finally:

@@ -9,13 +9,46 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from haechi.errors import AppError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class TaskGroup(asyncio.TaskGroup):
+    """asyncio's own, without what it leaves behind where a child fails while the group waits for
+    them: a request to cancel the parent (Python before 3.13). The Python of Debian 12 (3.11.2) then
+    takes the next time limit that is over in this task for a cancellation, and the task ends.
+    """
+
+    async def __aenter__(self) -> Self:
+        self._asked_before = _this_task().cancelling()
+        return await super().__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await super().__aexit__(kind, error, trace)
+        except BaseExceptionGroup:
+            task = _this_task()
+            while task.cancelling() > self._asked_before:
+                task.uncancel()
+            raise
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("no task runs")
+    return task
 
 
 class Tasks:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
-from haechi.core.tasks import Tasks
+from haechi.core.tasks import TaskGroup, Tasks
 from haechi.media import rtsp
 from haechi.media.desired import StreamKey, write_private
 from haechi.protocol.media import MediaPath, Purpose
@@ -206,7 +206,7 @@ class RtspHall:
         try:
             inner.write(first.under(name))
             # Whichever direction ends first ends the other one too.
-            async with asyncio.TaskGroup() as both:
+            async with TaskGroup() as both:
                 _ = both.create_task(self._ask(reader, writer, inner, first.token, name))
                 _ = both.create_task(_send(inner_reader, writer))
         except* (*_GONE, rtsp.NotAllowed) as group:

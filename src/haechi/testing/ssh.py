@@ -15,7 +15,7 @@ from typing import Literal
 
 import asyncssh
 
-from haechi.core.tasks import Tasks
+from haechi.core.tasks import TaskGroup, Tasks
 
 Sudo = Literal["free", "asks", "refuses", "absent"]
 
@@ -142,7 +142,7 @@ class SshServer:
         assert child.stdout is not None
         assert child.stderr is not None
         with contextlib.suppress(asyncssh.Error, OSError):
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 feeding = group.create_task(_feed(process.stdin, child.stdin))
                 outputs = [
                     group.create_task(_copy(child.stdout, process.stdout)),
@@ -258,7 +258,7 @@ class Wire:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
             mine.add(far_writer)
             self._writers |= mine
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 group.create_task(self._carry(reader, far_writer, counted=True))
                 group.create_task(self._carry(far_reader, writer, counted=False))
         except OSError:

@@ -1,11 +1,11 @@
 """Preflight: every host at once, every finding at once; nothing is changed on any of them."""
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from haechi.core.access import SYSTEM
+from haechi.core.tasks import TaskGroup
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.errors import HostsNotFit
 from haechi.domains.clusters.host.errors import HostKeyUnknown
@@ -79,7 +79,7 @@ class Checking:
             except AppError as error:
                 failures.append(_unreachable(host, error))
 
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for host in hosts:
                 group.create_task(one(host))
         found = [reports[one.device_id] for one in hosts if one.device_id in reports]

@@ -1,6 +1,5 @@
 """What the parts of the clusters domain share, and small acts they all do."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.operations import Operations
 from haechi.core.secrets import Keyring, Secret
+from haechi.core.tasks import TaskGroup
 from haechi.domains.clusters import store
 from haechi.domains.clusters.errors import ClusterNotReady, NoKubeconfig
 from haechi.domains.clusters.host.errors import HostAway
@@ -40,6 +40,8 @@ from haechi.errors import AppError
 T = TypeVar("T")
 KUBECONFIG: Final = "kubeconfig"
 _MESSAGE_LIMIT: Final = 500
+_CUTS: Final = 10
+"""A connection may be lost so often in the middle of one piece of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +132,22 @@ class Context:
         log: Callable[[str], None],
         away_s: float | None = None,
     ) -> T:
-        """Log in and do it. Where the host goes away, again until `away_s` is over: `act` must be
-        idempotent.
+        """Log in and do it. Where the host goes away, again once it is back, unless it has been
+        away for `away_s`: `act` must be idempotent. With 0 the first time counts.
         """
-        limit = self.clock.monotonic() + (self.pace.away_s if away_s is None else away_s)
+        limit_s = self.pace.away_s if away_s is None else away_s
+        away_since, cuts = self.clock.monotonic(), 0
         while True:
+            reached = False
             try:
                 async with self.hosts.open(device_id) as shell:
+                    reached = True
                     return await act(shell)
             except HostAway as error:
-                if self.clock.monotonic() >= limit:
+                if reached:  # what was done until now took its time: the host was there
+                    away_since = self.clock.monotonic()
+                    cuts += 1
+                if self.clock.monotonic() - away_since >= limit_s or cuts > _CUTS:
                     raise
                 log(f"-- {error}; again in {self.pace.retry_s:g} s")
             await self.clock.sleep(self.pace.retry_s)
@@ -182,7 +190,7 @@ class Context:
             else:
                 good.append(member)
 
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for member in members:
                 group.create_task(one(member))
         return good

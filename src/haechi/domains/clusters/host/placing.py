@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from haechi.core.tasks import TaskGroup
 from haechi.domains.clusters.host import ledger as ledgers
 from haechi.domains.clusters.host.ledger import BEFORE, Ledger
 from haechi.domains.clusters.host.ports import Shell
@@ -126,7 +127,7 @@ async def put_all(shell: Shell, items: Sequence[Item], on_bytes: Callable[[int],
             await put(shell, item, on_bytes)
 
     try:
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for item in items:
                 group.create_task(one(item))
     except BaseExceptionGroup as found:
