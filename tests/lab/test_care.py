@@ -1,4 +1,4 @@
-"""A cluster of real hosts is looked after: backups and the ways back, certificates."""
+"""A cluster of real hosts is looked after: backups and the ways back."""
 
 import io
 import tarfile
@@ -67,20 +67,3 @@ async def test_another_host_becomes_the_control_plane(site, prepared_hosts, tmp_
         await master.until(
             "! test -e /etc/kubernetes/manifests/etcd.yaml", "the old one is cleaned", 300
         )
-
-
-async def test_certificates_are_renewed(pair):
-    yard, master, worker = pair
-    cluster_id = await yard.form([master], [worker])
-    shown = await yard.server.client.get(f"/clusters/{cluster_id}/certificates", timeout=120)
-    names = {one["name"] for one in shown.json()["certificates"]}
-    assert {"apiserver", "etcd-server", "admin.conf", "kubelet"} <= names
-    assert shown.json()["not_reached"] == []
-    serial = "openssl x509 -noout -serial -in /etc/kubernetes/pki/apiserver.crt"
-    before = await master.shell(f"{serial} || sha256sum /etc/kubernetes/pki/apiserver.crt")
-    done = await yard.does("POST", f"/clusters/{cluster_id}/certificates/renew", {})
-    assert done.ctx["result"]["renewed"] == [yard.devices[master.name]]
-    assert await master.shell(f"{serial} || sha256sum /etc/kubernetes/pki/apiserver.crt") != before
-    assert "Ready" in await master.shell(f"{KUBECTL} get nodes")
-    for host in (master, worker):
-        await yard.until_node(cluster_id, host, "ok", "connected")
