@@ -25,6 +25,7 @@ from haechi.domains.clusters.agent.service import HostAgents
 from haechi.domains.clusters.agent.steps import Pace
 from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.model import Cluster, ClusterState, FormOptions, Member, MemberState
+from haechi.protocol.desired import NODE_AGENT_ADDRESS
 from haechi.testing.hosts import FakeHosts, FakeShell
 from haechi.testing.waiting import eventually
 
@@ -139,7 +140,15 @@ class World:
     def host(self, device_id: str, *, docker: bool = True) -> FakeShell:
         shell = self.hosts.add(device_id, name=f"host-{device_id}")
         shell.on("uname -m", "x86_64\n")
-        for quiet in ("install", "rm", "docker load", "docker image rm", "docker rm", "ctr"):
+        for quiet in (
+            "install",
+            "rm",
+            "ip address",
+            "docker load",
+            "docker image rm",
+            "docker rm",
+            "ctr",
+        ):
             shell.on(quiet)
         shell.on("docker version", "20.10\n", status=0 if docker else 127)
         shell.on("docker image inspect", status=1)
@@ -339,6 +348,7 @@ async def test_a_node_gets_a_static_pod(world):
     assert not [one for one in host.commands() if one.startswith("docker")]
     await world.service.leaving("clu-a", "dev-a", log=lines.append)
     assert MANIFEST not in host.files
+    assert f"ip address delete {NODE_AGENT_ADDRESS}/32 dev lo" in host.commands()
     assert world.agents.revoked == ["dev-a"]
 
 

@@ -14,6 +14,7 @@ from haechi.domains.clusters.agent.pod import DATA, GRACE_S, NAME, NAMESPACE, ag
 from haechi.domains.clusters.agent.ports import AgentImage, Invitation
 from haechi.domains.clusters.host.errors import FileMissing
 from haechi.domains.clusters.host.ports import OnSent, Ran, Shell
+from haechi.protocol.desired import NODE_AGENT_ADDRESS
 
 ARCHIVE: Final = "/var/lib/haechi-agent-image.tar.gz"
 INVITATION: Final = f"{DATA}/invitation.json"
@@ -126,6 +127,7 @@ class NodePlace:
 
 
 _CTR: Final = ("ctr", "-n", "k8s.io")
+_LO: Final = ("dev", "lo")
 _IMPORT: Final = 'gzip -dcf "$1" | ctr -n k8s.io images import --local -'
 """It takes no gzipped archive; gzip lets through what is none."""
 
@@ -183,6 +185,8 @@ async def is_enrolled(shell: Shell) -> bool:
 
 async def forget(shell: Shell) -> None:
     await _root(shell, "rm", "-rf", DATA, ARCHIVE)
+    # Given to the node by its agent, for pods to find it at.
+    await _root(shell, "ip", "address", "delete", f"{NODE_AGENT_ADDRESS}/32", *_LO, check=False)
 
 
 async def _send(shell: Shell, image: AgentImage, on_sent: OnSent | None) -> None:
