@@ -42,10 +42,13 @@ class LeavingWork:
         mine = [one for one in found if one.engine == self._engine]
         if len(mine) == len(found):
             await self._end_pulls(device_id)
-        await asyncio.gather(*(self._remove(one, log) for one in mine))
         if not mine:
             return
         ids = [one.id for one in mine]
+        async with c.db.write() as tx:
+            # Or what is removed here would be missed elsewhere, and started again.
+            await store.change_deployments(tx, ids, desired="stopped")
+        await asyncio.gather(*(self._remove(one, log) for one in mine))
         async with c.db.write() as tx:
             ended = await c.assignments.ledger.end_of(tx, ids)
             await c.end(tx, ids, outcome="removed", ended_at=c.clock.now())
