@@ -36,6 +36,8 @@ class Cluster:
     name: str
     mid: str
     wids: list[str]
+    deleted: bool = False
+    """It is no cluster any more, but some of its hosts wait to be cleaned: `wids` among them."""
 
 
 @dataclass(frozen=True, slots=True)

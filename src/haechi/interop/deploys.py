@@ -66,7 +66,7 @@ class DeployCalls:
         return Answer(await self._held.run(key, subjects, work, disconnected=call.disconnected))
 
     async def delete_cluster(self, call: Call) -> Answer:
-        cluster = await self._lookups.cluster(call.values["id"])
+        cluster = await self._lookups.cluster(call.values["id"], deleted=True)
         shown = await self._lookups.shown_devices()
         refs = {one: shown(one) for one in [cluster.mid, *cluster.wids]}
 

@@ -12,7 +12,7 @@ from haechi.core.db import Database
 from haechi.core.operations import Operation, Operations, State
 from haechi.core.pages import MAX_LIMIT
 from haechi.domains.clusters.book import ClusterView
-from haechi.domains.clusters.errors import AlreadyRunsOther, DeviceInCluster
+from haechi.domains.clusters.errors import AlreadyRunsOther, ClusterNotFound, DeviceInCluster
 from haechi.domains.clusters.model import ClusterState, FormOptions, Member, MemberState
 from haechi.domains.clusters.ports import Node as KubeNode
 from haechi.domains.clusters.service import Clusters
@@ -121,6 +121,9 @@ class FormedClusters:
         if view is None:
             return await self._recorded.delete(cluster_id, by=by)
         cluster = _shown(view)
+        if cluster.deleted:
+            waiting = [Node(one, "0014", _AWAY) for one in _waiting(view)]
+            return ClusterOutcome(cluster, waiting, "0014", _AWAY)
         try:
             operation = await self._clusters.delete_cluster(cluster_id, by=by)
         except Busy:
@@ -129,8 +132,7 @@ class FormedClusters:
                 raise
             operation = active
         ended = await self._operations.wait(operation.id)
-        after = await self._clusters.book.get(cluster_id)
-        away = {one.device_id for one in after.members if one.state == MemberState.CLEANING}
+        away = _waiting(await self._clusters.book.get(cluster_id))
         nodes = [
             Node(one, "0014", _AWAY) if one in away else Node(one)
             for one in [*cluster.wids, cluster.mid]
@@ -164,8 +166,13 @@ class FormedClusters:
         return [one for one in page.items if _has_master(one)]
 
     async def _view(self, cluster_id: str) -> ClusterView | None:
-        """One that is there, or going; not one that is gone."""
-        return next((one for one in await self._views() if one.cluster.id == cluster_id), None)
+        """One that is there, or going, or not clean yet; not one that is gone."""
+        try:
+            view = await self._clusters.book.get(cluster_id)
+        except ClusterNotFound:
+            return None
+        there = _waiting(view) if _is_deleted(view) else _has_master(view)
+        return view if there else None
 
     async def _free_name(self, name: str) -> str:
         """The old interface lets several clusters have one name; haechi's names are unique."""
@@ -185,12 +192,23 @@ class FormedClusters:
                     await tx.delete(row)
 
 
+def _is_deleted(view: ClusterView) -> bool:
+    return view.cluster.state == ClusterState.DELETED
+
+
+def _waiting(view: ClusterView) -> list[str]:
+    """Devices whose hosts were away and are cleaned when they are seen again."""
+    return [one.device_id for one in view.members if one.state == MemberState.CLEANING]
+
+
 def _has_master(view: ClusterView) -> bool:
     """Without one (all hosts put back) there is nothing to show."""
     return any(one.is_control_plane and _belongs(one, view) for one in view.members)
 
 
 def _belongs(member: Member, view: ClusterView) -> bool:
+    if _is_deleted(view):
+        return member.is_control_plane or member.state == MemberState.CLEANING
     if view.cluster.state == ClusterState.DELETING:
         return member.state not in {MemberState.GONE, MemberState.FAILED}
     return member.state in _HERE
@@ -201,7 +219,11 @@ def _shown(view: ClusterView) -> Cluster:
     members = [one for one in view.members if _belongs(one, view)]
     first, *others = sorted(members, key=lambda one: not one.is_control_plane)
     return Cluster(
-        view.cluster.id, view.cluster.name, first.device_id, [one.device_id for one in others]
+        view.cluster.id,
+        view.cluster.name,
+        first.device_id,
+        [one.device_id for one in others],
+        deleted=_is_deleted(view),
     )
 
 

@@ -110,12 +110,15 @@ class Lookups:
 
     # --- clusters
 
-    async def cluster(self, ref: str) -> Cluster:
+    async def cluster(self, ref: str, *, deleted: bool = False) -> Cluster:
+        """`deleted`: also one that has hosts left to be cleaned."""
         clusters = self._s.clusters
         known = await clusters.get(ref)
         if known is None:
             alias = await self._s.inventory.resolve("cluster", ref)
             known = None if alias is None else await clusters.get(alias)
+        if known is not None and known.deleted and not deleted:
+            raise _unknown("cluster", ref)
         if known is not None:
             return known
         vms = self._vms_or_unknown("cluster", ref)

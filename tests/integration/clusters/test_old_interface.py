@@ -144,3 +144,28 @@ async def test_two_clusters_may_be_called_the_same(world):
     first = await form(world, "dev-a")
     second = await form(world, "dev-b", mid="dev-n")
     assert (second.code, second.cluster.id != first.cluster.id) == ("0000", True)
+
+
+async def test_an_unreachable_host_is_told_until_it_was_seen_again_and_cleaned(world):
+    outcome = await form(world, "dev-a", "dev-b")
+    cluster_id = outcome.cluster.id
+    world.site.hosts.turn_off("dev-a")
+    gone = await world.old.delete(cluster_id, by=SYSTEM)
+    assert (gone.code, codes(gone)) == (
+        "0014",
+        {"dev-a": "0014", "dev-b": "0000", "dev-m": "0000"},
+    )
+    # The call may be repeated: it is still not clean.
+    assert (await world.old.get(cluster_id)).mid == "dev-m"
+    assert await world.old.all() == []
+    again = await world.old.delete(cluster_id, by=SYSTEM)
+    assert (again.code, codes(again)) == ("0014", {"dev-a": "0014"})
+    assert again.detail.ko
+    world.site.hosts.turn_on("dev-a")
+    view = await world.clusters.book.get(cluster_id)
+    (member,) = [one for one in view.members if one.device_id == "dev-a"]
+    assert await world.clusters.cleaning.clean(member, lambda _: None)
+    assert await world.old.get(cluster_id) is None
+    with pytest.raises(Refusal) as unknown:
+        await world.old.delete(cluster_id, by=SYSTEM)
+    assert unknown.value.code == "0004"
