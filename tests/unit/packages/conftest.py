@@ -11,6 +11,12 @@ Look = Callable[[bytes], Inspection]
 Problems = Callable[[bytes], list[str]]
 
 
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For hundreds of examples: `mktemp` looks through all folders that it made before."""
+    return tmp_path_factory.mktemp("workshop")
+
+
 @pytest.fixture
 def look(tmp_path: Path) -> Look:
     def at(data: bytes) -> Inspection:

@@ -1,6 +1,7 @@
 """What is unpacked is what was zipped, and nothing else, whoever wrote the zip."""
 
 import io
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -25,10 +26,8 @@ PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
     method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]),
 )
 @settings(max_examples=60, deadline=None)
-def test_there_and_back(
-    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], method: int
-) -> None:
-    folder = tmp_path_factory.mktemp("x")
+def test_there_and_back(workshop: Path, files: dict[str, bytes], method: int) -> None:
+    folder = Path(tempfile.mkdtemp(dir=workshop))
     files = {"Dockerfile": b"FROM a\n", **files}
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive:

@@ -2,6 +2,7 @@ import io
 import stat
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -82,8 +83,8 @@ def test_every_problem_is_named_at_once(problems: Problems) -> None:
     ]
 
 
-def test_too_much_unpacked(tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("x") / "a.zip"
+def test_too_much_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
     path.write_bytes(zips.zip_of({**GOOD, "data": b"x" * 5000}))
     with pytest.raises(AppError) as caught:
         inspect(path, Limits(max_files=10, max_unpacked_bytes=4000))
@@ -215,22 +216,23 @@ def test_a_lookalike_is_hinted_at(look: Look) -> None:
 
 @given(data=st.binary(max_size=200))
 @settings(max_examples=200, deadline=None)
-def test_any_bytes_are_answered(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    path = tmp_path_factory.mktemp("z") / "a.zip"
+def test_any_bytes_are_answered(workshop: Path, data: bytes) -> None:
+    path = workshop / "a.zip"
     for content in (data, b"PK\x03\x04" + data, data + b"PK\x05\x06" + bytes(18)):
         path.write_bytes(content)
         with pytest.raises(AppError):
             inspect(path, Limits(max_files=10, max_unpacked_bytes=10_000))
 
 
+SLEEPING = zips.sleeping()
+
+
 @given(position=st.integers(0, 700), value=st.integers(0, 255))
 @settings(max_examples=300, deadline=None)
-def test_one_flipped_byte_is_answered(
-    tmp_path_factory: pytest.TempPathFactory, position: int, value: int
-) -> None:
-    data = bytearray(zips.sleeping())
+def test_one_flipped_byte_is_answered(workshop: Path, position: int, value: int) -> None:
+    data = bytearray(SLEEPING)
     data[-position % len(data)] = value
-    path = tmp_path_factory.mktemp("z") / "a.zip"
+    path = workshop / "a.zip"
     path.write_bytes(bytes(data))
     try:
         found = inspect(path, Limits(max_files=10, max_unpacked_bytes=10_000_000))

@@ -71,14 +71,14 @@ def test_no_package(tmp_path, content):
         debs.read(path)
 
 
-BIG = 80_000_000
+BIG = 40_000_000
 
 
 @pytest.mark.parametrize("pack", ["xz", "gz"])
 def test_a_control_file_that_unpacks_without_end_is_refused(tmp_path, pack):
     """A few kilobytes that would be tens of megabytes."""
-    content = b"\0" * BIG
-    control = lzma.compress(content) if pack == "xz" else gzip.compress(content)
+    content = bytes(BIG)
+    control = lzma.compress(content, preset=0) if pack == "xz" else gzip.compress(content)
     assert len(control) < 100_000
     path = tmp_path / "a.deb"
     path.write_bytes(of_control(f"control.tar.{pack}", control))
