@@ -74,7 +74,8 @@ class Scene:
         yield
         await self.yard.until_node(self.cluster_id, host, "dead", why)
         print(f"{why}: {told}")
-        assert told.states == ["silent", "dead"], told
+        # A machine that is very busy may falter before.
+        assert told.states[-2:] == ["silent", "dead"], told
 
 
 @pytest.fixture
