@@ -329,6 +329,11 @@ class FakeSite:
         known = self.kubes.of(cluster_id).objects
         if ("Secret", "kube-system", f"bootstrap-token-{token_id}") not in known:
             return Ran(1, "", "error execution phase preflight: Unauthorized")
+        name = document["nodeRegistration"]["name"]
+        there = self.kubes.of(cluster_id).nodes_by_name.get(name)
+        if there is not None and there.ready:
+            message = f'a Node with name "{name}" and status "Ready" already exists in the cluster'
+            return Ran(1, "", f"error execution phase kubelet-start: {message}")
         if "controlPlane" in document:
             self._admin_conf(shell, server)
         self._register(

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from haechi.core.access import SYSTEM
+from haechi.domains.clusters.host.errors import HostConnectionLost
 from haechi.domains.clusters.marker import MARKER
 from haechi.domains.clusters.model import FormOptions
 from haechi.testing.waiting import eventually
@@ -52,6 +53,22 @@ async def test_killed_while_kubeadm_runs(world, what, device_id):
     mine = [one for one, where in world.site.calls if where == device_id]
     assert mine == ["reset", what.split()[1]]
     assert "systemctl stop haechi-kubeadm.service" in shell.commands()
+
+
+async def test_a_host_that_loses_its_power_when_its_kubelet_has_registered_joins_anew(world):
+    """Kubernetes calls its node Ready for most of a minute yet, and lets no other have the name."""
+    site, shell = world.site, world.site.hosts.hosts["dev-a"]
+
+    def lost(_call) -> None:
+        assert site._join(shell).status == 0
+        raise HostConnectionLost(host="a", address="x", what="kubeadm join", reason="power")
+
+    shell.on(lambda line: "kubeadm join" in line, do=lost, times=1)
+    operation = await world.form()
+    assert (await world.ended(operation)).state == "succeeded"
+    assert await world.states(operation.subject) == ALL
+    mine = [one for one, where in site.calls if where == "dev-a"]
+    assert mine == ["join", "reset", "join"]
 
 
 async def test_a_node_that_joined_before_the_server_could_note_it_is_not_joined_again(world):

@@ -37,6 +37,28 @@ async def test_a_kubelet_that_runs_leaves_the_commands_own_words_first():
     assert any("Unauthorized" in line for line in lines)
 
 
+async def test_a_kubelet_that_was_stopped_is_not_one_that_cannot_start():
+    """As after `kubeadm reset`: what its journal says is of an earlier life."""
+    shell = FakeHosts().add("dev-a", name="alpha")
+    shell.on("systemctl is-active kubelet", stdout="inactive\n", status=3)
+    shell.on("journalctl", stdout=f"{UNAUTHORIZED}\nStopped kubelet.service\n")
+    own = 'a Node with name "alpha" already exists'
+    failed = CommandFailed(host="alpha", command="kubeadm", status=1, message=own)
+    told = await explained(shell, "join", failed, lambda _: None)
+    assert told.code == "clusters.host_step_failed"
+    assert told.data["reason"].startswith(own)
+
+
+async def test_a_kubelet_that_fails_again_and_again_is_told_in_its_own_words():
+    shell = FakeHosts().add("dev-a", name="alpha")
+    shell.on("systemctl is-active kubelet", stdout="activating\n", status=3)
+    shell.on("journalctl", stdout=f"{CONFIG}\n")
+    failed = CommandFailed(host="alpha", command="kubeadm", status=1, message="timed out")
+    told = await explained(shell, "join", failed, lambda _: None)
+    assert told.code == "clusters.kubelet_not_starting"
+    assert told.data["reason"].startswith("failed to load kubelet config file")
+
+
 async def test_a_host_that_cannot_be_asked_leaves_the_error_as_it_is():
     hosts = FakeHosts()
     shell = hosts.add("dev-a", name="alpha")

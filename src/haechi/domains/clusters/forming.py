@@ -345,7 +345,7 @@ class Forming:
         c, log = self._c, board.log(member)
         said = node.why_not_ready if node else "it never registered"
         try:
-            runs, lines = await c.on_host(
+            fails, lines = await c.on_host(
                 member.device_id, journal.kubelet_words, log=log, away_s=0
             )
         except AppError as error:
@@ -354,7 +354,7 @@ class Forming:
             for line in lines[-20:]:
                 log(f"kubelet: {line}")
             own = journal.telling_line(lines)
-            if not runs and own:
+            if fails and own:
                 host = member.node_name
                 return KubeletNotStarting(host=host, step="wait_ready", reason=own)
             said = f"{said} (kubelet: {own})" if own else said

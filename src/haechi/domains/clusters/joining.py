@@ -156,7 +156,8 @@ class Joining:
             if await self._is_node(shell, member):
                 log("it is a node of this cluster already")
                 return
-            await self._begin_anew(shell, member, log)
+            if await self._begin_anew(shell, member, log):
+                await self._forget_node(cluster, member, log)
             if member.is_control_plane:
                 await self._forget_half_joined(member, control_planes, log)
             document = kubeadm.join_document(
@@ -207,12 +208,25 @@ class Joining:
             joined=True,
         )
 
-    async def _begin_anew(self, shell: Shell, member: Member, log: OnText) -> None:
-        """Where kubeadm was at work here before, its half-done work goes first."""
-        if await marker.read(shell) is not None:
+    async def _begin_anew(self, shell: Shell, member: Member, log: OnText) -> bool:
+        """Where kubeadm was at work here before, its half-done work goes first: whether it was."""
+        was_begun = await marker.read(shell) is not None
+        if was_begun:
             log("an interrupted try is taken back first")
             await kubeadm.reset(shell, log=log)
         await marker.write(shell, member, joined=False)
+        return was_begun
+
+    async def _forget_node(self, cluster: Cluster, member: Member, log: OnText) -> None:
+        """The kubelet of an interrupted try may have registered: kubeadm lets nobody have the name
+        of a node that is Ready, and this one is called so for most of a minute yet.
+        """
+        await self.api_answers(cluster.id)
+        async with self._c.kube(cluster.id) as kube:
+            node = await kube.node(member.node_name)
+            if node is not None and node.device_id == member.device_id:
+                await kube.delete_node(member.node_name)
+                log("took its half-joined node out")
 
     async def _forget_half_joined(
         self, member: Member, control_planes: Sequence[Member], log: OnText

@@ -19,10 +19,13 @@ _NOISE: Final = re.compile(
 )
 _ERROR: Final = re.compile(r'\berr(?:or)?="(?P<text>(?:[^"\\]|\\.)*)"')
 LINES: Final = 60
+_FAILING: Final = frozenset({"activating", "failed"})
+"""What systemd calls a unit that ends and is started again, or is given up. One that was stopped,
+as by `kubeadm reset`, is `inactive`."""
 
 
 async def kubelet_words(shell: Shell) -> tuple[bool, list[str]]:
-    """Whether the kubelet runs, and the last lines of its journal."""
+    """Whether the kubelet fails again and again, and the last lines of its journal."""
     active = await shell.run(
         ["systemctl", "is-active", "kubelet"], root=True, timeout_s=30, check=False
     )
@@ -33,7 +36,7 @@ async def kubelet_words(shell: Shell) -> tuple[bool, list[str]]:
         check=False,
     )
     lines = [line for line in journal.stdout.splitlines() if line.strip()]
-    return active.stdout.strip() == "active", lines
+    return active.stdout.strip() in _FAILING, lines
 
 
 def telling_line(lines: list[str]) -> str:
@@ -57,14 +60,14 @@ async def explained(
     if not isinstance(error, (CommandFailed, CommandTimedOut)):
         return error
     try:
-        runs, lines = await kubelet_words(shell)
+        fails, lines = await kubelet_words(shell)
     except AppError:
         return error
     for line in lines[-20:]:
         log(f"kubelet: {line}")
     said = telling_line(lines)
     host = shell.host.name
-    if not runs and said:
+    if fails and said:
         return KubeletNotStarting(host=host, step=step, reason=said)
     own = str(error.data.get("message", ""))
     reason = f"{own} (kubelet: {said})" if said else own
