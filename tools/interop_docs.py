@@ -42,7 +42,8 @@ served (everybody else gets HTTP 403), loopback only where it is listed:""",
 an AI) and keeps foreign ones (`"0x01"`, 24 hex digits, `"ni01"`, `"K3bx"`) beside them; both are
 accepted everywhere. Looked up in this order: own id, foreign id, the external VMS
 (`interop.vms_url`: 5 s, 2 further tries; its answer is imported and asked for again after a minute
-of use). Shown is the id that the caller used, else the only foreign one, else haechi's own.""",
+of use). Shown is the id that the caller used, else the only foreign one, else haechi's own. Without a
+VMS at hand, `haechi.testing.vms.MockVms` plays one, with its faults.""",
         "wire": "Requests and replies",
         "wire_text": """POST with a JSON object in UTF-8 (any Content-Type), or GET with query
 parameters; a trailing slash is accepted. The reply is JSON with `code` and `message`, **HTTP 200
@@ -101,7 +102,7 @@ HTTP 403으로 거부합니다. 루프백도 목록에 있어야 받습니다.""
 ID(`"0x01"`, 16진수 24자리, `"ni01"`, `"K3bx"`)를 모두 어디서나 받습니다. 찾는 순서는 haechi ID,
 외부 ID, 외부 VMS(`interop.vms_url`, 5초, 재시도 2회)이며, VMS의 응답은 저장하고 사용 중이면
 1분 뒤 다시 확인합니다. 응답에는 호출자가 쓴 ID, 없으면 하나뿐인 외부 ID, 없으면 haechi ID를
-보여 줍니다.""",
+보여 줍니다. VMS가 없을 때는 `haechi.testing.vms.MockVms`가 VMS 역할을 하며, 장애도 흉내 냅니다.""",
         "wire": "요청과 응답",
         "wire_text": """UTF-8 JSON 객체의 POST(Content-Type 무관) 또는 질의 매개변수의 GET을
 받으며, 끝의 슬래시도 받습니다. 응답은 `code`와 `message`가 있는 JSON이며 **오류도 HTTP
