@@ -221,8 +221,6 @@ async def _formed(old: OldProgram, made: Fleet, hosts: list[Host]) -> str:
         return bool(answer.json()["code"] == "0000")
 
     await made.until("all nodes are well again", well)
-    for ref in (MASTER, FIRST, SECOND):  # measured by the agents that came by themselves
-        await made.until(f"a usage of {ref}", lambda ref=ref: old.usage(ref))
     return cluster
 
 
@@ -234,6 +232,7 @@ async def _deployed(old: OldProgram, made: Fleet, cluster: str, content: bytes) 
     assert fetched.content == content
     assert (await old.get("/get_selectedEdgeAiInfo", id=sid))["name"] == "weather-01.zip"
 
+    # At once: the nodes' agents come by themselves, and are waited for.
     one = await old.post("/deploy_aiToDevice", {"sid": sid, "did": FIRST})
     assert codes(one) == {FIRST: "0000"}
     await _results_of(made, FIRST, sid, "0.01v", "01")
@@ -251,6 +250,7 @@ async def _deployed(old: OldProgram, made: Fleet, cluster: str, content: bytes) 
         return found is not None and found["cpu"] == 61.5
 
     await made.until("the usage that an AI said at its fixed address", said)
+    await made.until("a usage that an agent measured", lambda: old.usage(MASTER))
     return sid
 
 
