@@ -69,7 +69,8 @@ def namespace_of(spec: ContainerSpec) -> str:
 
 def base_objects() -> list[dict[str, Any]]:
     """What every cluster needs before its first AI: namespaces, and that pods call nobody but
-    their node's agent unless they were allowed the internet (where the network enforces it).
+    their node's agent unless they were allowed the internet: for networks that enforce policies.
+    Flannel does not; there the node's agent sees to it (docs/decisions/0020).
     """
     objects: list[dict[str, Any]] = []
     for name, level in ((NAMESPACE, "baseline"), (PRIVILEGED_NAMESPACE, "privileged")):

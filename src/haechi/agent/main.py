@@ -21,6 +21,7 @@ from haechi.agent.containers import Containers
 from haechi.agent.deployments import Deployments
 from haechi.agent.errors import TooManyConnections
 from haechi.agent.executor import Executor
+from haechi.agent.fence import Fence
 from haechi.agent.gpu import GpuWatch
 from haechi.agent.home import Device, Home
 from haechi.agent.http_server import HttpServer
@@ -157,6 +158,11 @@ class Agent:
             intake=lambda: self.intake_at,
             pids=lambda: [one.pid for one in self.deployments if one.pid and not one.served],
         )
+        self.fence = Fence(
+            device_id=self.device.device_id,
+            agent=options.node_address,
+            fenced=lambda: self.node.pods.fenced,
+        )
         self.link = Link(
             home=self.home,
             device=self.device,
@@ -188,6 +194,7 @@ class Agent:
             if self.options.node:
                 self.tasks.forever("node", self.node.keep)
                 self.tasks.forever("pods", self.node.pods.keep)
+                self.tasks.forever("fence", self.fence.keep)
             if self.options.node or self.options.docker_socket:
                 self.tasks.forever("intake", self._keep_intake)
                 self.tasks.forever("redirect", self.redirector.keep)
@@ -221,6 +228,7 @@ class Agent:
         self.link.report_state()
         self.reconciler.wake()
         self.redirector.wake()
+        self.fence.wake()
 
     @property
     def _gateway(self) -> str:

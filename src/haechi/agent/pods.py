@@ -82,6 +82,19 @@ class Pods:
         found = {address for one in self._deployments if one.served for address in one.addresses}
         return sorted(found)
 
+    @property
+    def fenced(self) -> list[str] | None:
+        """Addresses of those that were not allowed the internet; None before the first look."""
+        if not self._looks:
+            return None
+        found = {
+            address
+            for one in self._deployments
+            if one.served and not one.kept.spec.internet
+            for address in one.addresses
+        }
+        return sorted(found)
+
     async def look(self) -> None:
         async with self._looking:
             if await asyncio.to_thread(self._scan):

@@ -19,23 +19,13 @@ from pathlib import Path
 from typing import Final
 
 from haechi.agent import netlink
-from haechi.errors import AppError
+from haechi.agent.rules import Argv, Chain, Rounds, Run, firewall
 from haechi.protocol.desired import Redirect
 
 log = logging.getLogger(__name__)
 
-CHECK_S: Final = 30.0
-"""Rules are looked at so often: a reloaded firewall loses them."""
-RETRY_S: Final = 5.0
-COMMAND_S: Final = 10.0
 MAX_REDIRECTS: Final = 64
 _CLONE_NEWNET: Final = 0x40000000
-
-Argv = list[str]
-Run = Callable[[Sequence[str], str], Awaitable[int]]
-"""`(argv, stdin)` → exit status. Raises OSError where the program is missing or does not end."""
-_IPTABLES: Final = ("iptables", "-w", "5", "-t", "nat")
-_RESTORE: Final = ("iptables-restore", "-w", "5", "--noflush")
 
 
 def chain_name(device_id: str) -> str:
@@ -93,76 +83,52 @@ class Redirector:
         self._sources = sources
         self._intake = intake
         self._pids = pids
-        self._run = run or firewall
+        self._chain = Chain("nat", chain_name(device_id), ["PREROUTING"], run or firewall)
         self._wanted: list[Redirect] = []
         self._made: list[Argv] | None = None
         """None: what is there is not known."""
         self._routed: dict[int, tuple[int, frozenset[str], str]] = {}
         """Process → (when it started, routed addresses, gateway)."""
-        self._told = ""
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(
+            self.apply,
+            forget=self._forget,
+            problem="old addresses cannot be led to the intake",
+        )
 
     def want(self, redirects: Iterable[Redirect]) -> None:
         self._wanted = allowed(redirects)
-        self._wake.set()
+        self.wake()
 
     def wake(self) -> None:
         """A container or the intake is other than before."""
-        self._wake.set()
+        self._rounds.wake()
 
     async def keep(self) -> None:
         """For ever."""
-        while True:
-            self._wake.clear()
-            pause_s: float | None = CHECK_S if self._wanted else None
-            try:
-                await self.apply()
-            except (OSError, AppError) as error:
-                pause_s = RETRY_S
-                self._tell(str(error))
-            try:
-                async with asyncio.timeout(pause_s):
-                    _ = await self._wake.wait()
-            except TimeoutError:
-                self._made = None
+        await self._rounds.keep()
 
-    async def apply(self) -> None:
-        """Make it so, once. Raises OSError, or what the engine says."""
+    def _forget(self) -> None:
+        self._made = None
+
+    async def apply(self) -> bool:
+        """Make it so, once; whether there is anything to look after. Raises OSError, or what the
+        engine says.
+        """
         to = self._intake()
         if not self._wanted and self._made == [] and not self._routed:
-            return
+            return False
         if self._wanted and to is None:
-            return
+            return True
         content: list[Argv] = []
         if self._wanted and to is not None:
             content = rules(self._device_id, await self._sources(), to, self._wanted)
         if content != self._made:
-            await self._fill(content)
+            await self._chain.fill(content)
             self._made = content
             if content:
                 log.info("%d old addresses lead to the intake", len(content))
         await self._route(to[0] if to else "")
-        self._told = ""
-
-    async def _fill(self, content: list[Argv]) -> None:
-        chain = chain_name(self._device_id)
-        jump = ("PREROUTING", "-j", chain)
-        if not content:
-            while await self._run([*_IPTABLES, "-D", *jump], "") == 0:
-                pass
-            await self._run([*_IPTABLES, "-F", chain], "")
-            await self._run([*_IPTABLES, "-X", chain], "")
-            return
-        # All at once: an AI whose call met a chain that is just being filled would lose it.
-        lines = ["*nat", f":{chain} - [0:0]", *(" ".join(rule) for rule in content), "COMMIT", ""]
-        await self._must(_RESTORE, "\n".join(lines))
-        if await self._run([*_IPTABLES, "-C", *jump], "") != 0:
-            await self._must([*_IPTABLES, "-I", *jump])
-
-    async def _must(self, argv: Sequence[str], stdin: str = "") -> None:
-        code = await self._run(argv, stdin)
-        if code != 0:
-            raise OSError(f"{' '.join(argv)}: exit {code}")
+        return bool(self._wanted)
 
     async def _route(self, gateway: str) -> None:
         wanted = frozenset(one.address for one in self._wanted)
@@ -179,30 +145,6 @@ class Redirector:
             if wanted:
                 alive[pid] = goal
         self._routed = alive
-
-    def _tell(self, problem: str) -> None:
-        if problem != self._told:
-            log.error("old addresses cannot be led to the intake: %s", problem)
-        self._told = problem
-
-
-async def firewall(argv: Sequence[str], stdin: str) -> int:
-    """A `Run`."""
-    child = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(COMMAND_S):
-            await child.communicate(stdin.encode())
-    except TimeoutError as error:
-        child.kill()
-        await child.wait()
-        raise OSError(f"{argv[0]} does not end") from error
-    assert child.returncode is not None
-    return child.returncode
 
 
 async def in_network_of(pid: int, remove: Iterable[str], add: Iterable[str], gateway: str) -> None:

@@ -150,6 +150,7 @@ class World:
             "ctr",
         ):
             shell.on(quiet)
+        shell.on(lambda line: "HAECHI-" in line)
         shell.on("docker version", "20.10\n", status=0 if docker else 127)
         shell.on("docker image inspect", status=1)
         shell.on("docker image ls", "haechi.internal/agent:1\nhaechi.internal/agent:0\n")
@@ -349,6 +350,7 @@ async def test_a_node_gets_a_static_pod(world):
     await world.service.leaving("clu-a", "dev-a", log=lines.append)
     assert MANIFEST not in host.files
     assert f"ip address delete {NODE_AGENT_ADDRESS}/32 dev lo" in host.commands()
+    assert any("HAECHI-" in one for one in host.commands()), "its firewall rules go too"
     assert world.agents.revoked == ["dev-a"]
 
 

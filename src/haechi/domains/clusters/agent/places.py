@@ -132,6 +132,19 @@ _IMPORT: Final = 'gzip -dcf "$1" | ctr -n k8s.io images import --local -'
 """It takes no gzipped archive; gzip lets through what is none."""
 
 
+_FORGET_RULES: Final = r"""
+for table in nat filter; do
+  for chain in $(iptables -w 5 -t $table -S 2>/dev/null | sed -n 's/^-N \(HAECHI-\)/\1/p'); do
+    for jump in PREROUTING INPUT FORWARD; do
+      while iptables -w 5 -t $table -D $jump -j $chain 2>/dev/null; do :; done
+    done
+    iptables -w 5 -t $table -F $chain && iptables -w 5 -t $table -X $chain
+  done
+done
+"""
+"""The agent's own chains: it leaves them when it stops, so that nothing opens then."""
+
+
 def docker_run(reference: str) -> list[str]:
     """The agent of a Docker host; packaging/agent/README.md says what each part is for."""
     mounts = (
@@ -187,6 +200,7 @@ async def forget(shell: Shell) -> None:
     await _root(shell, "rm", "-rf", DATA, ARCHIVE)
     # Given to the node by its agent, for pods to find it at.
     await _root(shell, "ip", "address", "delete", f"{NODE_AGENT_ADDRESS}/32", *_LO, check=False)
+    await _root(shell, "sh", "-c", _FORGET_RULES, check=False)
 
 
 async def _send(shell: Shell, image: AgentImage, on_sent: OnSent | None) -> None:

@@ -78,8 +78,8 @@ done
 for tool in iptables ip6tables; do
   have "$tool-save" || continue
   rules=$("$tool-save" 2>/dev/null) || continue
-  case "$rules" in *KUBE-* | *FLANNEL-* | *CNI-*) ;; *) continue ;; esac
-  printf '%s\n' "$rules" | grep -v -E -- '(KUBE|FLANNEL|CNI)-' | "$tool-restore" 2>/dev/null ||
+  case "$rules" in *KUBE-* | *FLANNEL-* | *CNI-* | *HAECHI-*) ;; *) continue ;; esac
+  printf '%s\n' "$rules" | grep -v -E -- '(KUBE|FLANNEL|CNI|HAECHI)-' | "$tool-restore" 2>/dev/null ||
     printf 'left\t%s rules\n' "$tool"
 done
 if have nft; then

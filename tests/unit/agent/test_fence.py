@@ -1,0 +1,155 @@
+"""What a node refuses its AIs, as its firewall is told; on a firewall in memory."""
+
+import pytest
+
+from haechi.agent.deployments import Deployments
+from haechi.agent.fence import Fence, chain_name, rules
+from haechi.agent.home import Home
+from haechi.agent.pods import Pods
+from haechi.protocol.desired import ContainerSpec
+
+DEVICE = "dev-abcdefghij234567"
+AGENT = "169.254.84.30"
+CHAIN = "HAECHI-AI-ABCDEFGHIJ234567"
+
+
+class Firewall:
+    """The filter table as iptables keeps it: what a packet meets, in order."""
+
+    def __init__(self):
+        self.chains = {"INPUT": [], "FORWARD": ["-j KUBE-FORWARD"]}
+        self.calls = 0
+        self.broken = False
+
+    async def __call__(self, argv, stdin):
+        self.calls += 1
+        if self.broken:
+            raise OSError("iptables: not found")
+        if argv[0] == "iptables-restore":
+            table, declared, *lines, commit, end = stdin.split("\n")
+            assert (table, commit, end) == ("*filter", "COMMIT", "")
+            assert "--noflush" in argv
+            name = declared.split()[0][1:]
+            self.chains[name] = [line.removeprefix(f"-A {name} ") for line in lines]
+            return 0
+        assert argv[3:5] == ["-t", "filter"]
+        verb, name, *rest = argv[5:]
+        rule = " ".join(rest)
+        match verb:
+            case "-C":
+                return 0 if rule in self.chains.get(name, []) else 1
+            case "-I":
+                self.chains[name].insert(0, rule)
+            case "-D":
+                if rule not in self.chains.get(name, []):
+                    return 1
+                self.chains[name].remove(rule)
+            case "-F":
+                if name not in self.chains:
+                    return 1
+                self.chains[name] = []
+            case "-X":
+                if self.chains.pop(name, None) is None:
+                    return 1
+        return 0
+
+    def verdict(self, where, source, target):
+        """What becomes of a packet at our chain; `pass` where it says nothing."""
+        if f"-j {CHAIN}" != (self.chains[where] or [""])[0]:
+            return "pass"
+        for rule in self.chains[CHAIN]:
+            words = rule.split()
+            match = dict(zip(words[::2], words[1::2], strict=False))
+            if match.get("-s", f"{source}/32") != f"{source}/32":
+                continue
+            if match.get("-d", f"{target}/32") != f"{target}/32":
+                continue
+            return "pass" if match["-j"] == "RETURN" else match["-j"]
+        return "pass"
+
+
+@pytest.fixture
+def pods(tmp_path):
+    """Two AIs, the second allowed the internet."""
+    home = Home(tmp_path)
+    home.prepare()
+    deployments = Deployments(home)
+    deployments.serve(
+        [
+            ContainerSpec("dep-a", "pkg-a", "ver-a", "weather", "an-image"),
+            ContainerSpec("dep-b", "pkg-b", "ver-b", "cloud", "an-image", internet=True),
+        ]
+    )
+    found = Pods(deployments, proc=tmp_path)
+    found.place = lambda name, *addresses: deployments.placed(deployments.get(name), addresses)
+    return found
+
+
+async def test_what_an_earlier_agent_laid_stays_until_pods_are_looked_for(pods):
+    firewall = Firewall()
+    firewall.chains[CHAIN] = ["-s 10.244.1.5/32 -j REJECT"]
+    firewall.chains["FORWARD"].insert(0, f"-j {CHAIN}")
+    fence = Fence(device_id=DEVICE, agent=AGENT, fenced=lambda: pods.fenced, run=firewall)
+    assert await fence.apply()
+    assert firewall.verdict("FORWARD", "10.244.1.5", "198.51.100.1") == "REJECT"
+    await pods.look()
+    assert not await fence.apply()
+    assert CHAIN not in firewall.chains
+
+
+def test_a_chain_s_name_is_one_that_iptables_takes():
+    assert chain_name(DEVICE) == CHAIN and len(CHAIN) <= 28
+    assert rules(DEVICE, AGENT, []) == rules(DEVICE, AGENT, ["fd00::1"]) == []
+
+
+async def test_an_ai_reaches_its_agent_and_nobody_else(pods):
+    firewall = Firewall()
+    fence = Fence(device_id=DEVICE, agent=AGENT, fenced=lambda: pods.fenced, run=firewall)
+    await pods.look()
+    assert not await fence.apply()
+    assert firewall.chains == {"INPUT": [], "FORWARD": ["-j KUBE-FORWARD"]}
+    pods.place("dep-a", "10.244.1.5", "fd00::5")
+    pods.place("dep-b", "10.244.1.6")
+    assert await fence.apply()
+    assert firewall.verdict("INPUT", "10.244.1.5", AGENT) == "pass"
+    for where, target in (("INPUT", "192.168.0.11"), ("FORWARD", "198.51.100.1")):
+        assert firewall.verdict(where, "10.244.1.5", target) == "REJECT"
+        assert firewall.verdict(where, "10.244.1.6", target) == "pass", "it was allowed"
+        assert firewall.verdict(where, "10.244.0.2", target) == "pass", "it is no AI"
+    # Nothing is done twice; another pod is fenced, one that ended is let go.
+    calls = firewall.calls
+    await fence.apply()
+    assert firewall.calls == calls
+    pods.place("dep-a", "10.244.1.9")
+    await fence.apply()
+    assert firewall.verdict("FORWARD", "10.244.1.9", "198.51.100.1") == "REJECT"
+    assert firewall.verdict("FORWARD", "10.244.1.5", "198.51.100.1") == "pass"
+    assert firewall.chains["FORWARD"] == [f"-j {CHAIN}", "-j KUBE-FORWARD"]
+    pods.place("dep-a")
+    assert not await fence.apply()
+    assert firewall.chains == {"INPUT": [], "FORWARD": ["-j KUBE-FORWARD"]}
+
+
+async def test_rules_that_somebody_flushed_come_back(pods):
+    firewall = Firewall()
+    fence = Fence(device_id=DEVICE, agent=AGENT, fenced=lambda: pods.fenced, run=firewall)
+    await pods.look()
+    pods.place("dep-a", "10.244.1.5")
+    await fence.apply()
+    firewall.chains = {"INPUT": [], "FORWARD": []}
+    fence._forget()  # as the rounds do now and then
+    await fence.apply()
+    assert firewall.verdict("FORWARD", "10.244.1.5", "198.51.100.1") == "REJECT"
+
+
+async def test_a_firewall_that_cannot_be_used_is_tried_again(pods):
+    firewall = Firewall()
+    fence = Fence(device_id=DEVICE, agent=AGENT, fenced=lambda: pods.fenced, run=firewall)
+    await pods.look()
+    pods.place("dep-a", "10.244.1.5")
+    firewall.broken = True
+    with pytest.raises(OSError, match="not found"):
+        await fence.apply()
+    firewall.broken = False
+    await fence.apply()
+    assert firewall.verdict("FORWARD", "10.244.1.5", "198.51.100.1") == "REJECT"
