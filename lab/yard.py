@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,14 @@ from typing import Any, Self
 from haechi.core.access import SYSTEM
 from haechi.core.operations import Operation
 from haechi.domains.clusters.model import FormOptions, HostProfile
+from haechi.testing import packages
 from haechi.testing.server import RunningServer, running_server
 from lab import profile
 from lab.host import Host
 from lab.site import Site
 
 LIMIT_S = 600.0
+ANSWER_S = 120.0
 PROFILE = HostProfile(
     kubelet=profile.KUBELET,
     kube_proxy=profile.KUBE_PROXY,
@@ -31,6 +33,7 @@ ACCEPT = [
     "module_missing",
     "other_runtime",  # that of `prepared_hosts`
 ]
+BASE_IMAGE = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
 KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout=20s"
 
 
@@ -57,6 +60,7 @@ class Yard:
             **flags,
         }
         async with running_server(folder, given) as server:
+            server.client.timeout = ANSWER_S
             yield cls(server, site)
 
     @property
@@ -79,7 +83,11 @@ class Yard:
         return device_id
 
     async def form(
-        self, control_planes: Sequence[Host], workers: Sequence[Host], name: str = "yard"
+        self,
+        control_planes: Sequence[Host],
+        workers: Sequence[Host],
+        name: str = "yard",
+        **options: Any,
     ) -> str:
         for host in [*control_planes, *workers]:
             if host.name not in self.devices:
@@ -91,7 +99,7 @@ class Yard:
             name,
             [self.devices[one.name] for one in control_planes],
             [self.devices[one.name] for one in workers],
-            FormOptions(profile=PROFILE, accept=ACCEPT),
+            FormOptions(profile=PROFILE, accept=ACCEPT, **options),
             by=SYSTEM,
         )
         await self.ended(formed.operation)
@@ -115,6 +123,66 @@ class Yard:
         assert answer.status_code == 202, answer.text
         started = await self.haechi.operations.get(answer.json()["operation_id"])
         return await self.ended(started)
+
+    # --- AIs
+
+    async def map_base_image(self) -> None:
+        """This machine's Python image is what packages are built from."""
+        answer = await self.server.client.put("/base-images", json=BASE_IMAGE)
+        assert answer.status_code == 200, answer.text
+        if operation_id := answer.json()["operation_id"]:
+            await self.ended(await self.haechi.operations.get(operation_id))
+
+    async def upload(self, name: str, version: str, files: Mapping[str, str]) -> str:
+        """A zip of these files, uploaded and built; the version's id."""
+        answer = await self.server.client.post(
+            "/packages/upload",
+            params={"filename": "a.zip", "name": name, "version": version},
+            content=packages.zip_of(dict(files)),
+        )
+        assert answer.status_code == 201, answer.text
+        made = answer.json()
+        await self.does("POST", f"/packages/{made['package_id']}/versions/{version}/build")
+        version_id: str = made["id"]
+        return version_id
+
+    async def begin_deploy(self, version_id: str, host: Host, **wishes: Any) -> Operation:
+        """To this one device; the operation is the device's own."""
+        body = {"version_id": version_id, "device_ids": [self.devices[host.name]], **wishes}
+        answer = await self.server.client.post("/deployments", json=body)
+        assert answer.status_code == 202, answer.text
+
+        async def child() -> Any:
+            parent_id = answer.json()["operation_id"]
+            return (await self.haechi.operations.find(parent_id=parent_id)).items
+
+        (operation, *_) = await self.until("the device's own operation has begun", child)
+        return operation
+
+    async def deploy(self, version_id: str, host: Host, **wishes: Any) -> Operation:
+        return await self.ended(await self.begin_deploy(version_id, host, **wishes))
+
+    async def until_step(self, operation: Operation, step: str) -> None:
+        async def there() -> bool:
+            now = await self.haechi.operations.get(operation.id)
+            assert not now.state.ended, now.error
+            return bool(now.step == step)
+
+        await self.until(f"{operation.kind} is at {step}", there)
+
+    async def log(self, operation: Operation) -> str:
+        """What it has said so far."""
+        await self.haechi.operations.flush_log(operation.id)
+        path: Path = self.haechi.operations.log_path(operation.id)
+        return path.read_text() if path.exists() else ""
+
+    async def deployments(self, host: Host) -> list[dict[str, Any]]:
+        params = {"device_id": self.devices[host.name], "limit": 1000}
+        found = await self.server.client.get("/deployments", params=params)
+        return list(found.json()["items"])
+
+    async def running(self, host: Host) -> list[dict[str, Any]]:
+        return [row for row in await self.deployments(host) if row["state"] == "running"]
 
     async def health(self, cluster_id: str) -> dict[str, Any]:
         answer = await self.server.client.get(f"/clusters/{cluster_id}/health")
