@@ -100,6 +100,22 @@ async def readdress(site: Site, host: Host, address: str | None = None) -> str:
     return new
 
 
+@asynccontextmanager
+async def second_address(site: Site) -> AsyncIterator[str]:
+    """This machine has another address on the site too: the one to which a server moves."""
+    listed = await engine.run(["ip", "-o", "-4", "address"])
+    bridge = next(
+        line.split()[1] for line in listed.out.splitlines() if f" {site.gateway}/" in line
+    )
+    address = site.free_address()
+    await engine.run(["ip", "address", "add", f"{address}/32", "dev", bridge])
+    try:
+        yield address
+    finally:
+        # With the site's last host the bridge is gone, and all of its addresses.
+        await engine.run(["ip", "address", "delete", f"{address}/32", "dev", bridge], check=False)
+
+
 # --- its disk, clock, memory ---
 
 
