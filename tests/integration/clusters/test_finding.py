@@ -9,6 +9,7 @@ from haechi.domains.clusters import finding as findings
 from haechi.domains.clusters.finding import Finding
 from haechi.domains.clusters.host.errors import LoginRefused
 from haechi.domains.clusters.host.ports import HostName
+from haechi.domains.clusters.ports import Pod
 from haechi.testing.clock import FakeClock
 from haechi.testing.upkeep import UpkeepSite
 from haechi.testing.waiting import eventually
@@ -139,3 +140,22 @@ async def test_an_address_at_which_nobody_is_does_not_stay(world, search):
     assert (await world.ended(operation)).state == "failed"
     assert (await world.site.devices.device("dev-a")).address == before
     assert (await search.member("dev-a")).address == before
+
+
+async def test_it_is_home_once_its_pods_network_is(world, search):
+    """Announced by a pod that starts anew: until then nobody reaches its AIs at the new address."""
+    move(world, "dev-a")
+    kube = world.site.kubes.of(search.cluster_id)
+    network = Pod("kube-flannel", "flannel-x", "alpha", "Pending", ready=False, restarts=0)
+    asked = []
+
+    async def pods(*, namespace=None, node=None, labels=None):
+        asked.append(node)
+        return [replace(network, ready=len(asked) > 4)]
+
+    kube.pods = pods
+    operation = await world.upkeep.readdress_node(
+        search.cluster_id, "dev-a", address=NEW, by=SYSTEM
+    )
+    assert (await world.ended(operation)).state == "succeeded"
+    assert len(asked) > 4

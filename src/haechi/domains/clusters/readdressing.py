@@ -17,7 +17,7 @@ from haechi.domains.clusters.errors import NodeNotReady
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import Cluster, Member, MemberState
-from haechi.domains.clusters.ports import Kube
+from haechi.domains.clusters.ports import Kube, Pod
 from haechi.errors import Text, Unavailable
 
 KIND: Final = "readdress_node"
@@ -199,6 +199,7 @@ class Readdressing:
             try:
                 async with c.kube(run.subject) as kube:
                     node = await kube.node(member.node_name)
+                    network = await _network_pods(kube, member.node_name)
             except Unavailable as error:
                 seen = str(error)
                 return None
@@ -206,7 +207,10 @@ class Readdressing:
                 seen = "it is not registered"
                 return None
             seen = node.why_not_ready or f"it says {', '.join(node.addresses)}"
-            return True if node.ready and run.ctx["address"] in node.addresses else None
+            if not node.ready or run.ctx["address"] not in node.addresses:
+                return None
+            seen = ", ".join(f"{one.name}: {one.reason}" for one in network if not one.ready)
+            return None if seen else True
 
         if await c.until(look, c.pace.ready_s) is None:
             raise Permanent(
@@ -233,7 +237,7 @@ class Readdressing:
 
 async def restart_flannel(kube: Kube, node_name: str) -> None:
     """The DaemonSet makes another, which announces the node's address."""
-    pods = await kube.pods(namespace=manifests.FLANNEL_NAMESPACE, node=node_name)
+    pods = await _network_pods(kube, node_name)
     made = [
         {
             "apiVersion": "v1",
@@ -244,6 +248,10 @@ async def restart_flannel(kube: Kube, node_name: str) -> None:
     ]
     if made:
         await kube.delete(made, wait_s=30)
+
+
+async def _network_pods(kube: Kube, node_name: str) -> list[Pod]:
+    return await kube.pods(namespace=manifests.FLANNEL_NAMESPACE, node=node_name)
 
 
 def _nothing(line: str) -> None:
