@@ -175,8 +175,8 @@ class KubeUnreachable(Unavailable):
         "The Kubernetes API of cluster {cluster_id} cannot be reached: {reason}",
     )
     remedy = Text(
-        "제어 노드의 전원과 네트워크, 그리고 서버에서 제어 노드의 6443번 포트로 가는 연결을 방화벽이 "
-        "막지 않는지 확인하세요. 실행 중인 AI는 계속 동작합니다.",
+        "제어 노드의 전원과 네트워크, 그리고 서버에서 제어 노드의 6443번 포트로 가는 연결을 "
+        "방화벽이 막지 않는지 확인하세요. 실행 중인 AI는 계속 동작합니다.",
         "Check power and network of the control planes, and that no firewall keeps this server "
         "from their port 6443; AIs that run go on.",
     )
