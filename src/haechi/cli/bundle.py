@@ -3,20 +3,17 @@
 import asyncio
 import platform as machine
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from haechi.cli.client import Api, ApiError, pass_api
+from haechi.cli.client import Api, pass_api
 from haechi.domains.clusters.bundle import carrying, recipe
 from haechi.domains.clusters.bundle.model import Bundle, Role, name_of
 from haechi.domains.clusters.bundle.shelf import Shelf
 from haechi.domains.clusters.bundle.verify import verify
-from haechi.errors import AppError, Language
 
 if TYPE_CHECKING:
     from haechi.settings import BundleSettings
@@ -32,17 +29,6 @@ _config = click.option(
 @click.group()
 def bundle() -> None:
     """Make, check and carry offline bundles: all that a bare host needs to join a cluster."""
-
-
-@contextmanager
-def _refusals(api: Api) -> Iterator[None]:
-    """A local refusal looks and exits like the server's."""
-    try:
-        yield
-    except AppError as error:
-        language: Language = "ko" if api.language == "ko" else "en"
-        problem = error.problem(language)
-        raise ApiError(error.http_status, problem, as_json=api.json_output) from error
 
 
 def _settings(config: Path | None) -> "BundleSettings":
@@ -152,7 +138,7 @@ def create_bundle(
 
     May be ended and started again: what is done is not done twice.
     """
-    with _refusals(api):
+    with api.refusals():
         settings = _settings(config)
         found = recipe.load(kubernetes)
         wanted = platform or own_platform()
@@ -178,7 +164,7 @@ def verify_bundle(api: Api, place: Path | None, quick: bool, config: Path | None
 
     PLACE: a folder, or a name as `haechi bundle list` shows it.
     """
-    with _refusals(api):
+    with api.refusals():
         found = _found(place, config)
         verify(found, quick=quick)
     api.show({"name": found.name, "folder": str(found.folder), "files": len(found.parts)})
@@ -191,7 +177,7 @@ def verify_bundle(api: Api, place: Path | None, quick: bool, config: Path | None
 @pass_api
 def show_bundle(api: Api, place: Path | None, config: Path | None) -> None:
     """Show a bundle's versions, sizes by role, images and files."""
-    with _refusals(api):
+    with api.refusals():
         found = _found(place, config)
     images = [
         {"reference": image.reference, "role": image.role, "digest": image.digest}
@@ -223,7 +209,7 @@ def show_bundle(api: Api, place: Path | None, config: Path | None) -> None:
 @pass_api
 def list_bundles(api: Api, config: Path | None) -> None:
     """List the bundles under the setting `bundle.folder`."""
-    with _refusals(api):
+    with api.refusals():
         shelf = Shelf(_settings(config).folder.expanduser())
     rows = []
     for one in shelf.all():
@@ -240,7 +226,7 @@ def list_bundles(api: Api, config: Path | None) -> None:
 @pass_api
 def pack_bundle(api: Api, place: Path | None, output: Path | None, config: Path | None) -> None:
     """Write a bundle as one tar file, to carry it to a site without internet."""
-    with _refusals(api):
+    with api.refusals():
         found = _found(place, config)
         target = output or Path(f"{found.name}.tar")
         carrying.pack(found, target)
@@ -254,7 +240,7 @@ def pack_bundle(api: Api, place: Path | None, output: Path | None, config: Path 
 @pass_api
 def unpack_bundle(api: Api, file: Path, output: Path | None, config: Path | None) -> None:
     """Unpack a carried bundle and verify all of it before it is put in place."""
-    with _refusals(api):
+    with api.refusals():
         parent = output or _settings(config).folder.expanduser()
         found = carrying.unpack(file, parent)
     api.show(_described(found))

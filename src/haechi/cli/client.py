@@ -16,6 +16,8 @@ from typing import Any, Final, NoReturn
 import click
 import httpx2
 
+from haechi.errors import AppError, Language
+
 EXIT_USAGE: Final = 2
 EXIT_NOT_FOUND: Final = 3
 EXIT_CONFLICT: Final = 4
@@ -23,8 +25,10 @@ EXIT_UPSTREAM: Final = 5
 EXIT_NOT_ALLOWED: Final = 6
 EXIT_BUG: Final = 70
 
+UNREACHABLE: Final = "cli.unreachable"
 DEFAULT_URL: Final = "http://127.0.0.1:8420"
-_TIMEOUT: Final = httpx2.Timeout(30, connect=5)
+_TIMEOUT: Final = httpx2.Timeout(300, connect=5)
+"""Some answers come only after hosts were spoken to, over whatever link they have."""
 
 
 def exit_code(status: int) -> int:
@@ -100,6 +104,16 @@ class Api:
             )
         return self._client
 
+    @contextmanager
+    def refusals(self) -> Iterator[None]:
+        """A local refusal looks and exits like the server's."""
+        try:
+            yield
+        except AppError as error:
+            language: Language = "ko" if self.language == "ko" else "en"
+            problem = error.problem(language)
+            raise ApiError(error.http_status, problem, as_json=self.json_output) from error
+
     def request(self, method: str, path: str, **kwargs: Any) -> httpx2.Response:
         """Send and check. Raises ApiError, or exits with a hint where nobody answers."""
         try:
@@ -131,7 +145,7 @@ class Api:
             if ko
             else "Check that `haechi serve` runs and that --url or HAECHI_URL is right."
         )
-        problem = {"code": "cli.unreachable", "detail": detail, "remedy": remedy}
+        problem = {"code": UNREACHABLE, "detail": detail, "remedy": remedy}
         raise ApiError(502, problem, as_json=self.json_output) from error
 
     def get(self, path: str, **params: Any) -> Any:

@@ -5,19 +5,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import httpx2
 
 from haechi.cli import cluster_upkeep
 from haechi.cli.client import EXIT_UPSTREAM, Api, pass_api
+from haechi.cli.cluster_upkeep import HOSTS
 from haechi.cli.lookup import given, id_of
+from haechi.cli.waiting import follow, no_wait_option
 
 COLUMNS: Final = ["id", "name", "state", "kubernetes_version", "nodes", "formed_at", "message"]
 MEMBERS: Final = ["node_name", "role", "state", "address", "device_id", "message"]
 FINDINGS: Final = ["host", "level", "name", "accepted", "detail", "remedy"]
 STEPS: Final = ["name", "title", "hosts"]
 PROOF: Final = ["device_id", "state", "before_at", "after_at", "differences"]
-OUTCOME: Final = ["name", "role", "stage", "error.code"]
-_CHECK_TIMEOUT: Final = httpx2.Timeout(300, connect=5)
 
 
 @click.group()
@@ -76,9 +75,7 @@ def _forming(command: Any) -> Any:
 @pass_api
 def check_cluster(api: Api, /, **options: Any) -> None:
     """Look at hosts and tell everything that hinders; nothing is changed."""
-    checked = api.request(
-        "POST", "/clusters/check", json=_body(api, options), timeout=_CHECK_TIMEOUT
-    ).json()
+    checked = api.post("/clusters/check", _body(api, options))
     if api.json_output:
         api.show(checked)
     elif checked["findings"]:
@@ -101,7 +98,7 @@ def plan_cluster(api: Api, /, name: str, **options: Any) -> None:
 @click.argument("name")
 @_forming
 @click.option("--plan", "only_plan", is_flag=True, help="Show the steps; do nothing.")
-@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@no_wait_option
 @pass_api
 def form_cluster(api: Api, /, name: str, only_plan: bool, no_wait: bool, **options: Any) -> None:
     """Form the cluster NAME of devices, over SSH."""
@@ -109,7 +106,7 @@ def form_cluster(api: Api, /, name: str, only_plan: bool, no_wait: bool, **optio
     if only_plan:
         _show_plan(api, api.post("/clusters/plan", body))
         return
-    _follow(api, api.post("/clusters", body), no_wait=no_wait)
+    follow(api, api.post("/clusters", body), no_wait=no_wait, **HOSTS)
 
 
 @cluster.command("list")
@@ -152,7 +149,7 @@ def edit_cluster(api: Api, cluster_ref: str, name: str) -> None:
 @click.argument("cluster_ref", metavar="CLUSTER")
 @click.argument("devices", nargs=-1, required=True)
 @click.option("--control-plane", is_flag=True, help="As control planes; else as workers.")
-@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@no_wait_option
 @pass_api
 def add_node(
     api: Api, cluster_ref: str, devices: tuple[str, ...], control_plane: bool, no_wait: bool
@@ -163,28 +160,28 @@ def add_node(
         "role": "control_plane" if control_plane else "worker",
     }
     started = api.post(f"/clusters/{_id(api, cluster_ref)}/nodes", body)
-    _follow(api, started, no_wait=no_wait)
+    follow(api, started, no_wait=no_wait, **HOSTS)
 
 
 @cluster.command("remove")
 @click.argument("cluster_ref", metavar="CLUSTER")
 @click.argument("device")
-@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@no_wait_option
 @pass_api
 def remove_node(api: Api, cluster_ref: str, device: str, no_wait: bool) -> None:
     """Take DEVICE (name or id) out: drain it, delete the node, clean the host."""
     device_id = id_of(api, "/devices", device)
     started = api.delete(f"/clusters/{_id(api, cluster_ref)}/nodes/{device_id}")
-    _follow(api, started, no_wait=no_wait)
+    follow(api, started, no_wait=no_wait, **HOSTS)
 
 
 @cluster.command("delete")
 @click.argument("cluster_ref", metavar="CLUSTER")
-@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@no_wait_option
 @pass_api
 def delete_cluster(api: Api, cluster_ref: str, no_wait: bool) -> None:
     """Delete a cluster and leave its hosts as they were."""
-    _follow(api, api.delete(f"/clusters/{_id(api, cluster_ref)}"), no_wait=no_wait)
+    follow(api, api.delete(f"/clusters/{_id(api, cluster_ref)}"), no_wait=no_wait, **HOSTS)
 
 
 @cluster.command("proof")
@@ -241,18 +238,3 @@ def _show_plan(api: Api, plan: dict[str, Any]) -> None:
     api.show(plan)
     api.show(members, ["node_name", "role", "device_name", "address"])
     api.show(steps, STEPS)
-
-
-def _follow(api: Api, started: Any, *, no_wait: bool) -> None:
-    """Each host's lines as they come; exit code 5 where hosts were left out."""
-    if no_wait:
-        api.show(started)
-        return
-    ended = api.follow_operation(started["operation_id"])
-    hosts = ended.get("result", {}).get("hosts")
-    if hosts and not api.json_output:
-        api.show(list(hosts.values()), OUTCOME)
-    else:
-        api.show(ended)
-    if ended.get("result", {}).get("failed"):
-        raise click.exceptions.Exit(EXIT_UPSTREAM)

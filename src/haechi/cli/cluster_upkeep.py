@@ -7,6 +7,7 @@ import click
 
 from haechi.cli.client import EXIT_UPSTREAM, Api, pass_api
 from haechi.cli.lookup import id_of
+from haechi.cli.waiting import follow, no_wait_option
 
 NODES: Final = [
     "node_name",
@@ -29,8 +30,11 @@ BACKUPS: Final = [
     "created_by",
 ]
 CERTIFICATES: Final = ["node_name", "name", "ends_at", "authority"]
-OUTCOME: Final = ["name", "role", "stage", "error.code"]
-_no_wait = click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+HOSTS: Final[dict[str, Any]] = {
+    "rows": "hosts",
+    "columns": ["name", "role", "stage", "error.code"],
+}
+"""How the outcome of an operation on hosts is shown."""
 _cluster = click.argument("cluster_ref", metavar="CLUSTER")
 
 
@@ -58,11 +62,11 @@ def get_cluster_health(api: Api, cluster_ref: str) -> None:
 
 @click.command("backup")
 @_cluster
-@_no_wait
+@no_wait_option
 @pass_api
 def back_up_cluster(api: Api, cluster_ref: str, no_wait: bool) -> None:
     """Back a cluster up: etcd, certificates, configuration; kept encrypted on the server."""
-    _follow(api, api.post(f"{_path(api, cluster_ref)}/backups"), no_wait=no_wait)
+    follow(api, api.post(f"{_path(api, cluster_ref)}/backups"), no_wait=no_wait, **HOSTS)
 
 
 @click.command("backups")
@@ -107,7 +111,7 @@ def delete_backup(api: Api, cluster_ref: str, backup_id: str) -> None:
     is_flag=True,
     help="Control planes that cannot be reached are lost for good: go on without them.",
 )
-@_no_wait
+@no_wait_option
 @pass_api
 def restore_cluster(
     api: Api,
@@ -123,7 +127,7 @@ def restore_cluster(
         body["backup_id"] = backup_id
     if onto:
         body["onto_device_id"] = id_of(api, "/devices", onto)
-    _follow(api, api.post(f"{_path(api, cluster_ref)}/restore", body), no_wait=no_wait)
+    follow(api, api.post(f"{_path(api, cluster_ref)}/restore", body), no_wait=no_wait, **HOSTS)
 
 
 @click.command("certificates")
@@ -143,19 +147,19 @@ def list_certificates(api: Api, cluster_ref: str) -> None:
 @click.command("renew")
 @_cluster
 @click.option("--due", is_flag=True, help="Only those that end soon.")
-@_no_wait
+@no_wait_option
 @pass_api
 def renew_certificates(api: Api, cluster_ref: str, due: bool, no_wait: bool) -> None:
     """Renew certificates, one control plane after the other."""
     started = api.post(f"{_path(api, cluster_ref)}/certificates/renew", {"every": not due})
-    _follow(api, started, no_wait=no_wait)
+    follow(api, started, no_wait=no_wait, **HOSTS)
 
 
 @click.command("readdress")
 @_cluster
 @click.argument("device")
 @click.option("--address", help="The new one. [default: looked for by the host key]")
-@_no_wait
+@no_wait_option
 @pass_api
 def readdress_node(
     api: Api, cluster_ref: str, device: str, address: str | None, no_wait: bool
@@ -164,15 +168,15 @@ def readdress_node(
     device_id = id_of(api, "/devices", device)
     body = {"address": address} if address else {}
     started = api.post(f"{_path(api, cluster_ref)}/nodes/{device_id}/readdress", body)
-    _follow(api, started, no_wait=no_wait)
+    follow(api, started, no_wait=no_wait, **HOSTS)
 
 
 @click.command("readdress-server")
-@_no_wait
+@no_wait_option
 @pass_api
 def readdress_server(api: Api, no_wait: bool) -> None:
     """Tell every node this server's new address, once its settings have it."""
-    _follow(api, api.post("/server/readdress"), no_wait=no_wait)
+    follow(api, api.post("/server/readdress"), no_wait=no_wait, **HOSTS)
 
 
 @click.command("replace")
@@ -180,7 +184,7 @@ def readdress_server(api: Api, no_wait: bool) -> None:
 @click.argument("old")
 @click.argument("new")
 @click.option("--force", is_flag=True, help="Also where OLD is not dead.")
-@_no_wait
+@no_wait_option
 @pass_api
 def replace_node(
     api: Api, cluster_ref: str, old: str, new: str, force: bool, no_wait: bool
@@ -189,17 +193,17 @@ def replace_node(
     body = {"device_id": id_of(api, "/devices", new), "force": force}
     old_id = id_of(api, "/devices", old)
     started = api.post(f"{_path(api, cluster_ref)}/nodes/{old_id}/replace", body)
-    _follow(api, started, no_wait=no_wait)
+    follow(api, started, no_wait=no_wait, **HOSTS)
 
 
 @click.command("update-agents")
 @click.argument("cluster_ref", metavar="CLUSTER")
-@_no_wait
+@no_wait_option
 @pass_api
 def update_agents(api: Api, cluster_ref: str, no_wait: bool) -> None:
     """Replace the agents of all nodes, one after the other."""
     started = api.post(f"{_path(api, cluster_ref)}/agents/update")
-    _follow(api, started, no_wait=no_wait)
+    follow(api, started, no_wait=no_wait, **HOSTS)
 
 
 COMMANDS: Final = [
@@ -220,15 +224,3 @@ COMMANDS: Final = [
 
 def _path(api: Api, ref: str) -> str:
     return f"/clusters/{id_of(api, '/clusters', ref)}"
-
-
-def _follow(api: Api, started: Any, *, no_wait: bool) -> None:
-    if no_wait:
-        api.show(started)
-        return
-    ended = api.follow_operation(started["operation_id"])
-    hosts = ended.get("result", {}).get("hosts")
-    if hosts and not api.json_output:
-        api.show(list(hosts.values()), OUTCOME)
-    else:
-        api.show(ended)

@@ -6,6 +6,7 @@ import click
 
 from haechi.cli.client import Api, pass_api
 from haechi.cli.lookup import PAIR, id_of
+from haechi.cli.waiting import follow, no_wait_option
 
 COLUMNS: Final = [
     "id",
@@ -18,7 +19,11 @@ COLUMNS: Final = [
     "previous_version",
     "started_at",
 ]
-OUTCOME: Final = ["device", "state", "outcome", "version", "strategy", "gap_s", "error.code"]
+DEVICES: Final[dict[str, Any]] = {
+    "rows": "devices",
+    "columns": ["device", "state", "outcome", "version", "strategy", "gap_s", "error.code"],
+}
+"""How the outcome of an operation on devices is shown."""
 
 
 @click.group()
@@ -55,7 +60,7 @@ def deployment() -> None:
     show_default=True,
     help="Seconds to wait for a device that is away.",
 )
-@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@no_wait_option
 @pass_api
 def deploy_package(api: Api, /, package: str, version: str, **options: Any) -> None:
     """Deploy VERSION of PACKAGE (names or ids), replacing what runs there of the package."""
@@ -88,7 +93,7 @@ def deploy_package(api: Api, /, package: str, version: str, **options: Any) -> N
         raise click.UsageError("--control-planes needs --cluster.")
     if options["strategy"]:
         body["strategy"] = options["strategy"]
-    _follow(api, api.post("/deployments", body), no_wait=options["no_wait"])
+    follow(api, api.post("/deployments", body), no_wait=options["no_wait"], **DEVICES)
 
 
 @deployment.command("list")
@@ -134,32 +139,20 @@ def read_logs(api: Api, deployment_id: str, follow: bool, tail: int | None) -> N
 
 @deployment.command("rollback")
 @click.argument("deployment_id")
-@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@no_wait_option
 @pass_api
 def rollback_deployment(api: Api, deployment_id: str, no_wait: bool) -> None:
     """Go back to the version that ran there before."""
-    _follow(api, api.post(f"/deployments/{deployment_id}/rollback"), no_wait=no_wait)
+    follow(api, api.post(f"/deployments/{deployment_id}/rollback"), no_wait=no_wait, **DEVICES)
 
 
 @deployment.command("remove")
 @click.argument("deployment_id")
-@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@no_wait_option
 @pass_api
 def remove_deployment(api: Api, deployment_id: str, no_wait: bool) -> None:
     """Stop and remove a deployment."""
-    _follow(api, api.delete(f"/deployments/{deployment_id}"), no_wait=no_wait)
-
-
-def _follow(api: Api, started: Any, *, no_wait: bool) -> None:
-    if no_wait:
-        api.show(started)
-        return
-    ended = api.follow_operation(started["operation_id"])
-    devices = ended.get("result", {}).get("devices")
-    if devices and not api.json_output:
-        api.show(devices, OUTCOME)
-    else:
-        api.show(ended)
+    follow(api, api.delete(f"/deployments/{deployment_id}"), no_wait=no_wait, **DEVICES)
 
 
 def _without_none(**values: Any) -> dict[str, Any]:

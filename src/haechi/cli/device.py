@@ -8,9 +8,9 @@ import click
 
 from haechi.cli.client import Api, pass_api
 from haechi.cli.lookup import GPS, PAIR, ask_secret, given, id_of
+from haechi.cli.waiting import follow, no_wait_option
 
 COLUMNS: Final = ["id", "name", "role", "state", "enrolment", "address", "platform", "last_seen_at"]
-_NO_WAIT: Final = click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
 _CLEARABLE: Final = frozenset({"gps", "host_name", "address", "ssh_user"})
 
 
@@ -69,7 +69,7 @@ def list_devices(api: Api, role: str | None, address: str | None) -> None:
 @pass_api
 def show_device(api: Api, device_ref: str) -> None:
     """Show one device; DEVICE is an id, a name or the id of another system."""
-    api.show(api.get(f"/devices/{id_of(api, '/devices', device_ref)}"))
+    api.show(api.get(_path(api, device_ref)))
 
 
 @device.command("create")
@@ -88,7 +88,7 @@ def create_device(api: Api, /, name: str, **options: Any) -> None:
 @pass_api
 def edit_device(api: Api, /, device_ref: str, **options: Any) -> None:
     """Change a device; '' clears a text."""
-    api.show(api.edit(f"/devices/{id_of(api, '/devices', device_ref)}", _body(options)))
+    api.show(api.edit(_path(api, device_ref), _body(options)))
 
 
 @device.command("delete")
@@ -97,7 +97,7 @@ def edit_device(api: Api, /, device_ref: str, **options: Any) -> None:
 @pass_api
 def delete_device(api: Api, device_ref: str, force: bool) -> None:
     """Delete a device."""
-    api.delete(f"/devices/{id_of(api, '/devices', device_ref)}", force=force)
+    api.delete(_path(api, device_ref), force=force)
     api.say("삭제했습니다.", "Deleted.")
 
 
@@ -106,7 +106,7 @@ def delete_device(api: Api, device_ref: str, force: bool) -> None:
 @pass_api
 def enrol_device(api: Api, device_ref: str) -> None:
     """Get a one-time token and the command that makes a computer this device."""
-    api.show(api.post(f"/devices/{id_of(api, '/devices', device_ref)}/enrolment"))
+    api.show(api.post(f"{_path(api, device_ref)}/enrolment"))
 
 
 @device.command("trust")
@@ -117,37 +117,34 @@ def enrol_device(api: Api, device_ref: str) -> None:
 def trust_host_key(api: Api, device_ref: str, fingerprint: str | None, replace: bool) -> None:
     """Pin the SSH key that the device's host shows: on your word, or by its fingerprint."""
     body = {"fingerprint": fingerprint or "", "replace": replace}
-    api.show(api.post(f"/devices/{id_of(api, '/devices', device_ref)}/host-key", body))
+    api.show(api.post(f"{_path(api, device_ref)}/host-key", body))
 
 
 @device.command("install-agent")
 @click.argument("device_ref", metavar="DEVICE")
-@_NO_WAIT
+@no_wait_option
 @pass_api
 def install_agent(api: Api, device_ref: str, no_wait: bool) -> None:
     """Bring the agent to the device's host over SSH, and see it call in."""
-    path = f"/devices/{id_of(api, '/devices', device_ref)}/agent"
-    _follow(api, api.post(path), no_wait=no_wait)
+    follow(api, api.post(f"{_path(api, device_ref)}/agent"), no_wait=no_wait)
 
 
 @device.command("update-agent")
 @click.argument("device_ref", metavar="DEVICE")
-@_NO_WAIT
+@no_wait_option
 @pass_api
 def update_agent(api: Api, device_ref: str, no_wait: bool) -> None:
     """Replace the agent on the device's host; back to the old one where the new does not call."""
-    path = f"/devices/{id_of(api, '/devices', device_ref)}/agent/update"
-    _follow(api, api.post(path), no_wait=no_wait)
+    follow(api, api.post(f"{_path(api, device_ref)}/agent/update"), no_wait=no_wait)
 
 
 @device.command("remove-agent")
 @click.argument("device_ref", metavar="DEVICE")
-@_NO_WAIT
+@no_wait_option
 @pass_api
 def remove_agent(api: Api, device_ref: str, no_wait: bool) -> None:
     """Take the agent with its data from the device's host."""
-    path = f"/devices/{id_of(api, '/devices', device_ref)}/agent"
-    _follow(api, api.delete(path), no_wait=no_wait)
+    follow(api, api.delete(f"{_path(api, device_ref)}/agent"), no_wait=no_wait)
 
 
 @device.command("revoke")
@@ -155,8 +152,8 @@ def remove_agent(api: Api, device_ref: str, no_wait: bool) -> None:
 @pass_api
 def revoke_device(api: Api, device_ref: str) -> None:
     """Take the device's certificate away: its agent may not call in any more."""
-    api.show(api.post(f"/devices/{id_of(api, '/devices', device_ref)}/revoke"))
+    api.show(api.post(f"{_path(api, device_ref)}/revoke"))
 
 
-def _follow(api: Api, started: Any, *, no_wait: bool) -> None:
-    api.show(started if no_wait else api.follow_operation(started["operation_id"]))
+def _path(api: Api, ref: str) -> str:
+    return f"/devices/{id_of(api, '/devices', ref)}"

@@ -1,16 +1,14 @@
 """`haechi package`: from a folder on a developer's machine to a version on the server."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from haechi.cli.client import Api, ApiError, pass_api
+from haechi.cli.client import Api, pass_api
 from haechi.cli.lookup import given, id_of
-from haechi.errors import AppError, Language
+from haechi.errors import Language
 
 COLUMNS: Final = ["id", "name", "title_ko", "latest_version", "version_count", "updated_at"]
 VERSION_COLUMNS: Final = [
@@ -32,17 +30,6 @@ def package() -> None:
     """Make, check, upload and manage AI packages."""
 
 
-@contextmanager
-def _refusals(api: Api) -> Iterator[None]:
-    """A local refusal looks and exits like the server's."""
-    try:
-        yield
-    except AppError as error:
-        language: Language = "ko" if api.language == "ko" else "en"
-        problem = error.problem(language)
-        raise ApiError(error.http_status, problem, as_json=api.json_output) from error
-
-
 # --- on this machine
 
 
@@ -55,7 +42,7 @@ def init_package(api: Api, folder: Path, name: str | None) -> None:
     from haechi.cli import packing
     from haechi.domains.packages import names
 
-    with _refusals(api):
+    with api.refusals():
         label = names.label(names.original(name or folder.resolve().name))
         files = packing.init(folder, label)
     api.show([{"file": str(file)} for file in files], ["file"])
@@ -71,7 +58,7 @@ def check_package(api: Api, source: Path, version: str | None) -> None:
     from haechi.domains.packages.notes import text_of
 
     language: Language = "ko" if api.language == "ko" else "en"
-    with tempfile.TemporaryDirectory(prefix="haechi-check-") as scratch, _refusals(api):
+    with tempfile.TemporaryDirectory(prefix="haechi-check-") as scratch, api.refusals():
         found = packing.look(packing.zip_of(source, Path(scratch)), version=version)
     shown = {
         "context": found.layout.context or "/",
@@ -112,7 +99,7 @@ def build_package(api: Api, source: Path, tag: str | None, socket: str) -> None:
     from haechi.cli import packing
     from haechi.domains.packages import names
 
-    with tempfile.TemporaryDirectory(prefix="haechi-build-") as scratch, _refusals(api):
+    with tempfile.TemporaryDirectory(prefix="haechi-build-") as scratch, api.refusals():
         zip_path = packing.zip_of(source, Path(scratch))
         image_tag = tag or f"{names.label(zip_path.stem)}:local"
         image_id = packing.build(zip_path, tag=image_tag, socket=socket)
@@ -153,7 +140,7 @@ def push_package(
     from haechi.cli import packing
 
     with tempfile.TemporaryDirectory(prefix="haechi-push-") as scratch:
-        with _refusals(api):
+        with api.refusals():
             zip_path = packing.zip_of(source, Path(scratch))
             packing.look(zip_path, version=version)
         taken = _upload(api, zip_path, version=version, name=name, replace=replace)

@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 if TYPE_CHECKING:
     from haechi.cli.client import Api
+
+POLL_S: Final = 0.5
+AWAY_S: Final = 60.0
+"""A server that does not answer for so long is given up."""
 
 
 def show(data: Any, columns: Sequence[str] | None, *, as_json: bool) -> None:
@@ -86,21 +90,34 @@ def upload_progress(file: Path, *, quiet: bool) -> Iterator[Callable[[int], None
 
 
 def follow_operation(api: "Api", operation_id: str) -> Any:
-    """Poll and print an operation's log lines and progress; a failure exits like its problem."""
-    from haechi.cli.client import ApiError
+    """Poll and print an operation's log lines and progress; a failure exits like its problem. A
+    server that does not answer for a moment is asked again: the operation goes on without us.
+    """
+    from haechi.cli.client import UNREACHABLE, ApiError
 
     shown = 0
+    answered_s = time.monotonic()
     while True:
-        operation = api.get(f"/operations/{operation_id}")
+        try:
+            operation = api.get(f"/operations/{operation_id}")
+            log = ""
+            if not api.json_output:
+                log = api.request("GET", f"/operations/{operation_id}/log").text
+        except ApiError as error:
+            away_s = time.monotonic() - answered_s
+            if error.problem.get("code") != UNREACHABLE or away_s > AWAY_S:
+                raise
+            time.sleep(POLL_S)
+            continue
+        answered_s = time.monotonic()
         if not api.json_output:
-            log = api.request("GET", f"/operations/{operation_id}/log").text
             lines = log.splitlines()
             for line in lines[shown:]:
                 click.echo(line, err=True)
             shown = len(lines)
         if operation["state"] in {"succeeded", "failed", "cancelled"}:
             break
-        time.sleep(0.5)
+        time.sleep(POLL_S)
     if operation["state"] == "succeeded":
         return operation
     problem = operation["error"] or {
