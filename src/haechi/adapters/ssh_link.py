@@ -157,7 +157,7 @@ class Link:
             ask=new_word(),
         )
         run = _Run(self, job, start)
-        async with self._sessions:
+        async with self._session(job.what):
             process = await self._begin(connection, start, job.what)
             try:
                 return await run.to_the_end(process)
@@ -167,6 +167,23 @@ class Link:
                 raise
             finally:
                 process.close()
+
+    @contextlib.asynccontextmanager
+    async def _session(self, what: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.pace.queue_s):
+                await self._sessions.acquire()
+        except TimeoutError as error:
+            raise HostTimedOut(
+                host=self.host.name,
+                address=self.address,
+                timeout_s=self.pace.queue_s,
+                what=f"{what}: all {_SESSIONS} sessions are in use",
+            ) from error
+        try:
+            yield
+        finally:
+            self._sessions.release()
 
     async def _begin(
         self, connection: asyncssh.SSHClientConnection, start: Start, what: str

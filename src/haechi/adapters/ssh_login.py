@@ -58,6 +58,8 @@ class Pace:
     """Before the second attempt; doubled before each further one."""
     idle_s: float = 60.0
     """A connection that nobody uses is closed then."""
+    queue_s: float = 300.0
+    """Where others hold all of a host's sessions, one is waited for so long."""
     open_s: float = 30.0
     """Beginning a command on a connection that is there."""
     stall_s: float = 30.0

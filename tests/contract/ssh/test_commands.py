@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ from haechi.domains.clusters.host.errors import (
     HostConnectionLost,
     HostDiskFull,
     HostStalled,
+    HostTimedOut,
     SudoAsks,
     SudoRefused,
 )
 from haechi.testing.waiting import eventually
 
-from .conftest import DEVICE
+from .conftest import DEVICE, PACE
 
 SLEEP = "sleep 987654"
 
@@ -136,6 +138,23 @@ async def test_the_host_itself_ends_a_command_that_takes_too_long(site):
             await shell.run(SLEEP.split(), timeout_s=0.5)
         assert caught.value.data["command"] == SLEEP
         await eventually(lambda: not mine(it), 60)
+
+
+async def test_a_command_does_not_wait_for_its_turn_for_ever(site):
+    """As where eight followed logs hold all of a host's sessions."""
+    async with site(pace=replace(PACE, queue_s=0.5)) as it, it.open() as shell:
+        loop = asyncio.get_running_loop()
+        held = [loop.create_task(shell.run(SLEEP.split(), timeout_s=3600)) for _ in range(8)]
+        await eventually(lambda: len(mine(it)) >= len(held), 60)
+        with pytest.raises(HostTimedOut) as caught:
+            await shell.run(["true"])
+        assert caught.value.data["timeout_s"] == 0.5 and "true" in caught.value.data["what"]
+        held.pop().cancel()
+        await eventually(lambda: len(mine(it)) <= len(held), 60)
+        await shell.run(["true"])
+        for one in held:
+            one.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
 
 
 async def test_a_stall_is_told_from_slow_work_and_ended_on_the_host(site):
