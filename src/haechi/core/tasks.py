@@ -44,6 +44,15 @@ class TaskGroup(asyncio.TaskGroup):
             raise
 
 
+def heard() -> None:
+    """The cancellation of this task was caught and is answered: it goes on, and time limits in it
+    are time limits again.
+    """
+    task = _this_task()
+    while task.cancelling():
+        task.uncancel()
+
+
 def _this_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     if task is None:

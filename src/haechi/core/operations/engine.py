@@ -28,7 +28,7 @@ from haechi.core.operations.model import (
 )
 from haechi.core.operations.running import Running, fault_of, summary
 from haechi.core.pages import DEFAULT_LIMIT, Page
-from haechi.core.tasks import Tasks
+from haechi.core.tasks import Tasks, heard
 from haechi.errors import AppError, DiskFull
 
 log = logging.getLogger(__name__)
@@ -253,6 +253,7 @@ class Operations:
             # Cancelled while queued for a slot or between steps by `cancel()`; at shutdown the
             # row stays active and is resumed.
             if not self._closing and run.cancel_asked:
+                heard()
                 await self._undo(definition, run)
                 await self._finish(definition, run, State.CANCELLED, None)
             else:
@@ -326,9 +327,7 @@ class Operations:
                 return error
             except asyncio.CancelledError:
                 if run.cancel_asked and not self._closing:
-                    task = asyncio.current_task()
-                    if task is not None:
-                        task.uncancel()
+                    heard()
                     run.log("-- cancelled")
                     return None
                 raise
