@@ -143,7 +143,7 @@ class Site:
                 **_build_environment(),
             },
         )
-        await self._until("the server answers", self._server_answers, within_s=60)
+        await self._until("the server answers", self._server_answers, within_s=180)
 
     async def _server_answers(self) -> bool:
         process = self._processes["server"]
