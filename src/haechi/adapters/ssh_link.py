@@ -39,7 +39,7 @@ Source = AsyncIterator[bytes]
 
 _CHUNK: Final = 256 * 1024
 _SESSIONS: Final = 8
-"""sshd's own MaxSessions is 10 unless somebody lowered it."""
+"""sshd's own MaxSessions is 10 unless somebody lowered it; the rest is for ending commands."""
 _SLACK_S: Final = 15.0
 """How much later than the host's own `timeout` a command is given up here."""
 _END_S: Final = 10.0
@@ -147,6 +147,10 @@ class Link:
             log.warning("host %s: ended %s of a lost connection", self.host.name, ", ".join(pids))
 
     async def _execute(self, connection: asyncssh.SSHClientConnection, job: "_Job") -> Ended:
+        async with self._session(job.what):
+            return await self._execute_now(connection, job)
+
+    async def _execute_now(self, connection: asyncssh.SSHClientConnection, job: "_Job") -> Ended:
         privilege = "sudo" if job.root and self.target.user != "root" else None
         start = Start.of(
             job.argv,
@@ -157,16 +161,15 @@ class Link:
             ask=new_word(),
         )
         run = _Run(self, job, start)
-        async with self._session(job.what):
-            process = await self._begin(connection, start, job.what)
-            try:
-                return await run.to_the_end(process)
-            except BaseException:
-                if run.preamble.pid is not None and not connection.is_closed():
-                    await self._end(connection, run.preamble.pid, root=job.root)
-                raise
-            finally:
-                process.close()
+        process = await self._begin(connection, start, job.what)
+        try:
+            return await run.to_the_end(process)
+        except BaseException:
+            if run.preamble.pid is not None and not connection.is_closed():
+                await self._end(connection, run.preamble.pid, root=job.root)
+            raise
+        finally:
+            process.close()
 
     @contextlib.asynccontextmanager
     async def _session(self, what: str) -> AsyncIterator[None]:
@@ -199,11 +202,13 @@ class Link:
             raise ssh_errors.in_command(error, self.host, what) from error
 
     async def _end(self, connection: asyncssh.SSHClientConnection, pid: int, *, root: bool) -> None:
-        """As far as it can be done: the host's own `timeout` ends it in any case."""
+        """As far as it can be done: the host's own `timeout` ends it in any case. Waits for no
+        turn: what is to be ended may be what holds them all.
+        """
         job = _Job(ending(pid), "kill", root, None, _drop, _drop, _END_S, None)
         with contextlib.suppress(HostAway, SudoAsks, SudoRefused, TimeoutError):
             async with asyncio.timeout(_END_S):
-                await self._execute(connection, job)
+                await self._execute_now(connection, job)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

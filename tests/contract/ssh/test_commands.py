@@ -145,16 +145,18 @@ async def test_a_command_does_not_wait_for_its_turn_for_ever(site):
     async with site(pace=replace(PACE, queue_s=0.5)) as it, it.open() as shell:
         loop = asyncio.get_running_loop()
         held = [loop.create_task(shell.run(SLEEP.split(), timeout_s=3600)) for _ in range(8)]
-        await eventually(lambda: len(mine(it)) >= len(held), 60)
-        with pytest.raises(HostTimedOut) as caught:
+        try:
+            await eventually(lambda: len(mine(it)) == len(held), 60)
+            with pytest.raises(HostTimedOut) as caught:
+                await shell.run(["true"])
+            assert caught.value.data["timeout_s"] == 0.5 and "true" in caught.value.data["what"]
+            held.pop().cancel()
+            await eventually(lambda: len(mine(it)) == len(held), 60)
             await shell.run(["true"])
-        assert caught.value.data["timeout_s"] == 0.5 and "true" in caught.value.data["what"]
-        held.pop().cancel()
-        await eventually(lambda: len(mine(it)) <= len(held), 60)
-        await shell.run(["true"])
-        for one in held:
-            one.cancel()
-        await asyncio.gather(*held, return_exceptions=True)
+        finally:
+            for one in held:
+                one.cancel()
+            await asyncio.gather(*held, return_exceptions=True)
 
 
 async def test_a_stall_is_told_from_slow_work_and_ended_on_the_host(site):
