@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from haechi.domains.clusters import etcd
+from haechi.domains.clusters.backups import restoring
 from haechi.domains.clusters.etcd_errors import EtcdFailed, EtcdQuorumLost
 from haechi.domains.clusters.host.ports import Ran
 from haechi.testing.hosts import FakeHosts
@@ -113,29 +114,70 @@ async def test_a_healthy_answer(shell):
     assert "--endpoints=https://[fd00::1]:2379" in asked(shell)[-1]
 
 
-@pytest.mark.parametrize("script", [etcd.TOOL_SCRIPT, etcd.SWAP_SCRIPT])
+@pytest.mark.parametrize("script", [etcd.TOOL_SCRIPT, etcd.SWAP_SCRIPT, restoring.PUT_BACK_SCRIPT])
 def test_scripts_are_shell(script):
     subprocess.run(["/bin/sh", "-n", "-c", script], check=True, timeout=60)
 
 
-def test_the_old_data_is_kept_once(tmp_path):
-    data = tmp_path / "etcd"
+class Disk:
+    """etcd's folder on a host, and the scripts that change it."""
 
-    def restore(word):
-        made = data / ".made" / "member"
+    def __init__(self, folder):
+        self.data = folder / "etcd"
+        self.kept = folder / "etcd.before-restore"
+        (self.data / "member").mkdir(parents=True)
+        (self.data / "member" / "wal").write_text("old")
+
+    def restore(self, word, run):
+        made = self.data / ".made" / "member"
         made.mkdir(parents=True)
         (made / "wal").write_text(word)
-        argv = ["/bin/sh", "-c", etcd.SWAP_SCRIPT, "x", str(data), str(data / ".made")]
-        subprocess.run(argv, check=True, timeout=60)
-        return (data / "member" / "wal").read_text()
+        self._run(etcd.SWAP_SCRIPT, self.data, self.data / ".made", run)
+        assert list(self.data.iterdir()) == [self.data / "member"]
 
-    (data / "member").mkdir(parents=True)
-    (data / "member" / "wal").write_text("old")
-    assert restore("first") == "first"
-    assert restore("again") == "again"
-    kept = tmp_path / "etcd.before-restore" / "member" / "wal"
-    assert kept.read_text() == "old"
-    assert list(data.iterdir()) == [data / "member"]
+    def put_back(self, run):
+        self._run(restoring.PUT_BACK_SCRIPT, self.data, self.kept, run)
+
+    @property
+    def holds(self):
+        return (self.data / "member" / "wal").read_text()
+
+    def _run(self, script, *words):
+        argv = ["/bin/sh", "-c", script, "x", *map(str, words)]
+        subprocess.run(argv, check=True, timeout=60)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    return Disk(tmp_path)
+
+
+def test_the_old_data_is_kept_once(disk):
+    disk.restore("first", "op-1")
+    disk.restore("again", "op-1")
+    assert disk.holds == "again"
+    assert (disk.kept / "member" / "wal").read_text() == "old"
+    disk.put_back("op-1")
+    assert disk.holds == "old" and not disk.kept.exists()
+    disk.put_back("op-1")
+    assert disk.holds == "old"
+
+
+def test_what_an_earlier_restore_left_is_no_data_of_before(disk):
+    """Its tidying did not reach this host; the cluster has lived on with what it restored."""
+    disk.restore("first", "op-1")
+    (disk.data / "member" / "wal").write_text("lived on")
+    disk.restore("second", "op-2")
+    assert (disk.kept / "member" / "wal").read_text() == "lived on"
+    disk.put_back("op-2")
+    assert disk.holds == "lived on"
+
+
+def test_a_restore_that_did_not_come_so_far_puts_nothing_back(disk):
+    disk.restore("first", "op-1")
+    (disk.data / "member" / "wal").write_text("lived on")
+    disk.put_back("op-2")
+    assert disk.holds == "lived on"
 
 
 def test_the_last_line_of_a_tool_counts():

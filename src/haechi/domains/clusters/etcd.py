@@ -233,24 +233,27 @@ async def restore_snapshot(
     shell: Shell, snapshot: str, *, name: str, peers: Mapping[str, str], token: str
 ) -> None:
     """Make this host's etcd data anew from a snapshot; etcd must not run. What was there is kept
-    beside it until the cluster lives (`DATA_DIR.before-restore`).
+    beside it until the cluster lives (`DATA_DIR.before-restore`), in the name of `token`.
     """
     made = f"{DATA_DIR}/.haechi-restored"
     await shell.run(["rm", "-rf", made], root=True)
     await run_tool(
         shell, "etcdutl", restore_arguments(snapshot, made, name, peers, token), timeout_s=600
     )
-    await shell.run(["sh", "-c", SWAP_SCRIPT, "haechi-swap", DATA_DIR, made], root=True)
+    await shell.run(["sh", "-c", SWAP_SCRIPT, "haechi-swap", DATA_DIR, made, token], root=True)
 
 
 SWAP_SCRIPT: Final = """\
 set -eu
-data=$1; made=$2
-if [ -d "$data/member" ] && [ ! -d "$data.before-restore" ]; then
-  mkdir -p -m 700 "$data.before-restore.part"
-  rm -rf "$data.before-restore.part/member"
-  cp -a "$data/member" "$data.before-restore.part/"
-  mv "$data.before-restore.part" "$data.before-restore"
+data=$1; made=$2; of=$3; kept=$data.before-restore
+# What an earlier restore left, whose end did not reach this host.
+[ "$(cat "$kept/of" 2>/dev/null)" = "$of" ] || rm -rf "$kept"
+if [ -d "$data/member" ] && [ ! -d "$kept" ]; then
+  rm -rf "$kept.part"
+  mkdir -m 700 "$kept.part"
+  cp -a "$data/member" "$kept.part/"
+  printf %s "$of" >"$kept.part/of"
+  mv "$kept.part" "$kept"
 fi
 rm -rf "$data/member"
 mv "$made/member" "$data/member"

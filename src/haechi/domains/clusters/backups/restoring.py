@@ -26,8 +26,8 @@ KIND: Final = "restore_cluster"
 KEPT: Final = f"{etcd.DATA_DIR}.before-restore"
 PUT_BACK_SCRIPT: Final = """\
 set -eu
-data=$1; kept=$2
-if [ -d "$kept/member" ]; then
+data=$1; kept=$2; of=$3
+if [ -d "$kept/member" ] && [ "$(cat "$kept/of" 2>/dev/null)" = "$of" ]; then
   rm -rf "$data/member"
   mv "$kept/member" "$data/member"
   rm -rf "$kept"
@@ -156,7 +156,8 @@ class Restoring:
         """What was there before. The pods are held back."""
 
         async def act(shell: Shell) -> None:
-            argv = ["sh", "-c", PUT_BACK_SCRIPT, "haechi-put-back", etcd.DATA_DIR, KEPT]
+            words = [etcd.DATA_DIR, KEPT, run.id]
+            argv = ["sh", "-c", PUT_BACK_SCRIPT, "haechi-put-back", *words]
             await shell.run(argv, root=True, timeout_s=300)
 
         if not run.ctx.get("lives"):
