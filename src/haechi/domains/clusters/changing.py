@@ -12,9 +12,8 @@ from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.forming import Forming
 from haechi.domains.clusters.leaving import Leaving
 from haechi.domains.clusters.model import Member, MemberState
-from haechi.domains.clusters.naming import node_name
 from haechi.domains.clusters.ports import OnText
-from haechi.domains.clusters.procedures import patient
+from haechi.domains.clusters.procedures import join_steps, patient, steps_of
 from haechi.errors import AppError, Text, catalogue
 
 KIND: Final = "replace_node"
@@ -46,45 +45,13 @@ class Replacing:
             parallel=8,
             steps=[
                 Step("claim", Text("호스트 확보", "Claim the host"), self.claim, self.give_up),
-                Step("check", Text("호스트 점검", "Check the host"), forming.check),
-                Step("snapshot", Text("호스트 상태 기록", "Keep its state"), forming.snapshot),
-                Step(
-                    "prepare",
-                    Text("호스트 준비", "Prepare the host"),
-                    forming.prepare,
-                    forming.undo_prepare,
-                    timeout_s=7200,
-                ),
+                *steps_of(forming, "check", "snapshot", "prepare"),
                 Step(
                     "free_place",
                     Text("죽은 제어 노드 빼기", "Take a dead control plane out"),
                     self.free_place,
                 ),
-                Step(
-                    "join_control_planes",
-                    Text("제어 노드 추가", "Join as a control plane"),
-                    forming.join_control_planes,
-                    timeout_s=3600,
-                ),
-                Step(
-                    "join_workers",
-                    Text("작업 노드 추가", "Join as a worker"),
-                    forming.join_workers,
-                    timeout_s=3600,
-                ),
-                Step(
-                    "apply_hooks",
-                    Text("레지스트리·에이전트 연결", "Wire registry and agent"),
-                    forming.apply_hooks,
-                    timeout_s=1800,
-                ),
-                Step(
-                    "wait_ready",
-                    Text("준비 대기", "Wait until it is ready"),
-                    forming.wait_ready,
-                    timeout_s=1200,
-                ),
-                Step("finish", Text("마무리", "Finish"), forming.finish),
+                *join_steps(forming),
                 Step(
                     "move_work",
                     Text("AI와 카메라 옮기기", "Move its AIs and cameras"),
@@ -99,34 +66,12 @@ class Replacing:
 
     async def claim(self, run: Run) -> None:
         c = self._c
-        device_id = run.ctx["device_ids"][0]
         members = await c.members(run.subject)
         old = next(one for one in members if one.device_id == run.ctx["device_id"])
-        if any(one.device_id == device_id for one in members):
-            return
-        device = await c.devices.device(device_id)
-        taken = {one.node_name for one in members}
-        member = Member(
-            cluster_id=run.subject,
-            device_id=device_id,
-            role=old.role,
-            node_name=node_name(device.host_name or device.name, device_id, taken),
-            address=device.address or "",
-            state=MemberState.PLANNED,
-            message="",
-            observed={},
-            joined_at=None,
-            left_at=None,
-        )
-        async with c.db.write() as tx:
-            await store.put_member(tx, member)
-        c.announce(run.subject, device_id)
+        await c.claim(run.subject, run.ctx["device_ids"][0], old.role)
 
     async def give_up(self, run: Run) -> None:
-        async with self._c.db.read() as tx:
-            member = await store.member(tx, run.subject, run.ctx["device_ids"][0])
-        if member.state in {MemberState.PLANNED, MemberState.JOINING}:
-            await self._c.change_member(member, MemberState.FAILED)
+        await self._c.give_up(run.subject, run.ctx["device_ids"][0])
 
     async def free_place(self, run: Run) -> None:
         old = await self._old(run)

@@ -22,9 +22,11 @@ from haechi.domains.clusters.model import (
     Cluster,
     ClusterState,
     Member,
+    MemberRole,
     MemberState,
     api_name,
 )
+from haechi.domains.clusters.naming import node_name
 from haechi.domains.clusters.ports import (
     ApiServer,
     Devices,
@@ -115,6 +117,32 @@ class Context:
         async with self.db.write() as tx:
             await store.change_member(tx, member.cluster_id, member.device_id, **values)
         self.announce(member.cluster_id, member.device_id)
+
+    async def claim(self, cluster_id: str, device_id: str, role: MemberRole) -> None:
+        """Write a device down as a member to be, under a name that is free. Idempotent."""
+        members = await self.members(cluster_id)
+        if any(one.device_id == device_id for one in members):
+            return
+        device = await self.devices.device(device_id)
+        taken = [one.node_name for one in members]
+        member = Member(
+            cluster_id=cluster_id,
+            device_id=device_id,
+            role=role,
+            node_name=node_name(device.host_name or device.name, device_id, taken),
+            address=device.address or "",
+            state=MemberState.PLANNED,
+        )
+        async with self.db.write() as tx:
+            await store.put_member(tx, member)
+        self.announce(cluster_id, device_id)
+
+    async def give_up(self, cluster_id: str, device_id: str) -> None:
+        """One that was claimed and did not become a node is free again."""
+        async with self.db.read() as tx:
+            member = await store.member(tx, cluster_id, device_id)
+        if member.state in {MemberState.PLANNED, MemberState.JOINING}:
+            await self.change_member(member, MemberState.FAILED)
 
     def announce(self, cluster_id: str, device_id: str | None = None) -> None:
         data: dict[str, Any] = {"kind": "cluster", "id": cluster_id, "change": "edit"}

@@ -142,11 +142,11 @@ class Member:
     address: str
     """The host's own address in the cluster, as last seen."""
     state: MemberState
-    message: str
-    observed: dict[str, Any]
+    message: str = ""
+    observed: dict[str, Any] = field(default_factory=dict)
     """What was seen of it last: conditions, version, why it is judged as it is."""
-    joined_at: datetime | None
-    left_at: datetime | None
+    joined_at: datetime | None = None
+    left_at: datetime | None = None
 
     @property
     def is_control_plane(self) -> bool:

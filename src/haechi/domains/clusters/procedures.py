@@ -54,7 +54,7 @@ def form_steps(forming: Forming) -> list[Step]:
             timeout_s=600,
         ),
         Step("network", Text("파드 네트워크", "Set the pods' network up"), forming.network),
-        *_join_steps(forming),
+        *join_steps(forming),
     ]
 
 
@@ -64,7 +64,12 @@ def add_steps(forming: Forming) -> list[Step]:
     return [step for step in form_steps(forming) if step.name not in own]
 
 
-def _join_steps(forming: Forming) -> list[Step]:
+def steps_of(forming: Forming, *names: str) -> list[Step]:
+    """Some of them, for what forms a node on the way to something else."""
+    return [step for step in form_steps(forming) if step.name in names]
+
+
+def join_steps(forming: Forming) -> list[Step]:
     return [
         Step(
             "join_control_planes",

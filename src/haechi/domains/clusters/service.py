@@ -334,10 +334,6 @@ class Clusters:
                     node_name=one.node_name,
                     address=one.address,
                     state=MemberState.PLANNED,
-                    message="",
-                    observed={},
-                    joined_at=None,
-                    left_at=None,
                 ),
             )
 

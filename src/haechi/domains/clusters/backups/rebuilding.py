@@ -24,8 +24,7 @@ from haechi.domains.clusters.forming import Forming
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import Cluster, Member, MemberState
-from haechi.domains.clusters.naming import node_name
-from haechi.domains.clusters.procedures import patient
+from haechi.domains.clusters.procedures import patient, steps_of
 from haechi.errors import AppError, Text
 
 KIND: Final = "rebuild_cluster"
@@ -53,15 +52,7 @@ class Rebuilding:
             parallel=2,
             steps=[
                 Step("claim", Text("호스트 확보", "Claim the host"), self.claim, self.give_up),
-                Step("check", Text("호스트 점검", "Check the host"), forming.check),
-                Step("snapshot", Text("처음 상태 기록", "Keep its first state"), forming.snapshot),
-                Step(
-                    "prepare",
-                    Text("호스트 준비", "Prepare the host"),
-                    forming.prepare,
-                    forming.undo_prepare,
-                    timeout_s=3600,
-                ),
+                *steps_of(forming, "check", "snapshot", "prepare"),
                 Step(
                     "bring",
                     Text("백업 보내기", "Send the backup there"),
@@ -82,13 +73,7 @@ class Rebuilding:
                 ),
                 Step("lead", Text("노드에 알리기", "Tell the nodes"), self.lead, timeout_s=600),
                 Step("settle", Text("노드 맞추기", "Settle the nodes"), self.settle),
-                Step("apply_hooks", Text("노드 마무리", "Finish the node"), forming.apply_hooks),
-                Step(
-                    "wait_ready",
-                    Text("노드 준비 대기", "Wait for the node"),
-                    forming.wait_ready,
-                    timeout_s=900,
-                ),
+                *steps_of(forming, "apply_hooks", "wait_ready"),
                 Step("finish", Text("마무리", "Finish"), self.finish),
             ],
         )
@@ -98,36 +83,15 @@ class Rebuilding:
         """The host becomes a member; what is known to be lost is remembered as such."""
         c = self._c
         device_id = run.ctx["device_ids"][0]
-        device = await c.devices.device(device_id)
         members = await c.members(run.subject)
         run.ctx["lost"] = [
             one.device_id for one in members if one.is_control_plane and one.device_id != device_id
         ]
-        if any(one.device_id == device_id for one in members):
-            return
-        member = Member(
-            cluster_id=run.subject,
-            device_id=device_id,
-            role="control_plane",
-            node_name=node_name(
-                device.host_name or device.name, device_id, {one.node_name for one in members}
-            ),
-            address=device.address or "",
-            state=MemberState.JOINING,
-            message="",
-            observed={},
-            joined_at=None,
-            left_at=None,
-        )
-        async with c.db.write() as tx:
-            await clusters_store.put_member(tx, member)
-        c.announce(run.subject, device_id)
+        await c.claim(run.subject, device_id, "control_plane")
 
     async def give_up(self, run: Run) -> None:
         """Nothing was done there yet, or `prepare` has cleaned it."""
-        member = await self._member(run)
-        if member.state == MemberState.JOINING:
-            await self._c.change_member(member, MemberState.FAILED)
+        await self._c.give_up(run.subject, run.ctx["device_ids"][0])
 
     async def bring(self, run: Run) -> None:
         c, vault = self._c, self._upkeep.vault
