@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from haechi.domains.results.seen import Seen
 
 BATCHES = st.lists(
-    st.tuples(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.booleans()), max_size=8
+    st.tuples(st.lists(st.integers(0, 30), min_size=1, max_size=8), st.booleans()), max_size=5
 )
 
 
