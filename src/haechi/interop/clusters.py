@@ -14,11 +14,11 @@ from haechi.core.access import Principal
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.ids import new_id
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.inventory import Inventory
 from haechi.errors import Text
 from haechi.interop import store
 from haechi.interop.codes import Refusal
-from haechi.interop.ports import AuditTrail
 
 NO_KUBERNETES = Text(
     "클러스터 구성원은 저장했지만 Kubernetes는 구성하지 않았습니다. 이 서버는 아직 Kubernetes를 "

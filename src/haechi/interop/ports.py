@@ -1,26 +1,14 @@
 """What the old interface calls, where a whole service would be more than it needs."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.access import Principal
 from haechi.core.operations import Operation
 from haechi.domains.results.model import Outcome
 from haechi.protocol.results import AgentResult, Result
-
-
-class AuditTrail(Protocol):
-    async def record(
-        self,
-        tx: AsyncSession,
-        by: Principal,
-        action: str,
-        subject: str,
-        details: dict[str, Any] | None = None,
-    ) -> None: ...
 
 
 class Builder(Protocol):

@@ -8,19 +8,13 @@ from haechi.core.bus import Bus
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.operations import Operations
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.collaboration import SwitchByVersion, SwitchByWeather
 from haechi.domains.deployments.service import Deployments
 from haechi.domains.inventory import Inventory
 from haechi.domains.packages.service import Packages
 from haechi.interop.clusters import Clusters
-from haechi.interop.ports import (
-    AgentLink,
-    AuditTrail,
-    Authenticate,
-    Builder,
-    Collector,
-    ResultSink,
-)
+from haechi.interop.ports import AgentLink, Authenticate, Builder, Collector, ResultSink
 from haechi.interop.vms import Vms
 from haechi.protocol.samples import Sample
 from haechi.settings import InteropSettings

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.db import Database
+from haechi.domains.inventory.model import Use
 from haechi.domains.packages import Packages
-from haechi.domains.packages.model import Use
 from haechi.domains.packages.problems import (
     BadName,
     BadVersion,

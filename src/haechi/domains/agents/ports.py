@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -83,17 +83,6 @@ class Directory(Protocol):
 
     async def note_stream(self, status: StreamStatus) -> None:
         """What media found out about a camera; nothing where there is no such camera."""
-
-
-class AuditTrail(Protocol):
-    async def record(
-        self,
-        tx: AsyncSession,
-        by: Principal,
-        action: str,
-        subject: str,
-        details: dict[str, Any] | None = None,
-    ) -> None: ...
 
 
 SectionProvider = Callable[[str], Awaitable[Sequence[Struct] | Sequence[str]]]

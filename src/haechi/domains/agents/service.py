@@ -25,7 +25,6 @@ from haechi.domains.agents.model import (
     Stamp,
 )
 from haechi.domains.agents.ports import (
-    AuditTrail,
     Directory,
     Machines,
     NeighbourWord,
@@ -39,6 +38,7 @@ from haechi.domains.agents.ports import (
 )
 from haechi.domains.agents.presence import Limits
 from haechi.domains.agents.records import Records
+from haechi.domains.audit.ports import AuditTrail
 from haechi.protocol.commands import Verb
 from haechi.protocol.desired import ObservedState
 from haechi.protocol.frames import EnrolIn, EnrolOut

@@ -29,7 +29,8 @@ from haechi.domains.builds.model import (
 )
 from haechi.domains.builds.ports import Builders, Login, Registry, RegistryNames, Versions
 from haechi.domains.builds.steps import KIND, BuildSteps
-from haechi.domains.packages.model import BuildFacts, Use
+from haechi.domains.inventory.model import Use
+from haechi.domains.packages.model import BuildFacts
 from haechi.domains.packages.store import VersionRow
 from haechi.errors import Busy, NotFound
 from haechi.settings import BuildsSettings

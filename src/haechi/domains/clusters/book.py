@@ -8,6 +8,7 @@ from haechi.core.access import Principal
 from haechi.core.operations import Operation
 from haechi.core.pages import DEFAULT_LIMIT, Page
 from haechi.core.secrets import Secret
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.clusters import kubeconfig, store
 from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.context import KUBECONFIG, Context
@@ -20,7 +21,6 @@ from haechi.domains.clusters.model import (
     Member,
     MemberState,
 )
-from haechi.domains.clusters.ports import AuditTrail
 from haechi.domains.inventory.model import Use
 
 

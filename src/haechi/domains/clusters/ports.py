@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from haechi.core.access import Principal
 from haechi.core.secrets import Secret
 from haechi.domains.clusters.host.ports import Shell
@@ -280,14 +278,3 @@ class Hook(Protocol):
     async def joined(self, cluster_id: str, device_id: str, *, log: OnText) -> None: ...
 
     async def leaving(self, cluster_id: str, device_id: str, *, log: OnText) -> None: ...
-
-
-class AuditTrail(Protocol):
-    async def record(
-        self,
-        tx: AsyncSession,
-        by: Principal,
-        action: str,
-        subject: str,
-        details: dict[str, Any] | None = None,
-    ) -> None: ...

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from haechi.core.access import Principal
 from haechi.core.ids import new_id
 from haechi.core.operations import Operation, Operations
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.clusters import planning, procedures, store
 from haechi.domains.clusters.book import Book
 from haechi.domains.clusters.checking import Checked, Checking, HostToCheck
@@ -39,7 +40,7 @@ from haechi.domains.clusters.model import (
     MemberState,
     PlannedMember,
 )
-from haechi.domains.clusters.ports import AuditTrail, ClusterDevice
+from haechi.domains.clusters.ports import ClusterDevice
 from haechi.errors import Busy, StaleEdit
 
 

@@ -13,6 +13,7 @@ from haechi.core.ids import new_id
 from haechi.core.operations import Operation, Operations
 from haechi.core.pages import DEFAULT_LIMIT, Page
 from haechi.domains.agents.presence import Limits
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.clusters import readdressing as moves
 from haechi.domains.clusters import renewing as certs
 from haechi.domains.clusters.asking import AskedNeighbours
@@ -28,7 +29,6 @@ from haechi.domains.clusters.duties import Duties
 from haechi.domains.clusters.errors import ClusterNotReady, HostBusy, NotAMember
 from haechi.domains.clusters.finding import Finder, Finding
 from haechi.domains.clusters.model import Cluster, ClusterState, Member, MemberState
-from haechi.domains.clusters.ports import AuditTrail
 from haechi.domains.clusters.readdressing import Readdressing
 from haechi.domains.clusters.renewing import Renewing
 from haechi.domains.clusters.returning import Returning

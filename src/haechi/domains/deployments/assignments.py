@@ -17,6 +17,7 @@ from haechi.core.db import Database
 from haechi.core.pages import DEFAULT_LIMIT, Page
 from haechi.core.tasks import Tasks
 from haechi.domains.agents.model import NotConnected
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.deployments import store
 from haechi.domains.deployments.ledger import Ledger
 from haechi.domains.deployments.model import (
@@ -30,7 +31,7 @@ from haechi.domains.deployments.model import (
     OtherPackage,
     TakesNoCamera,
 )
-from haechi.domains.deployments.ports import AuditTrail, Devices, Places
+from haechi.domains.deployments.ports import Devices, Places
 from haechi.errors import NotFound
 from haechi.protocol.assignments import Mode, Stream
 from haechi.protocol.results import AgentResult

@@ -27,7 +27,6 @@ from haechi.domains.deployments.ports import (
 from haechi.domains.deployments.service import Deployments
 from haechi.domains.inventory import Inventory
 from haechi.domains.inventory.model import Use
-from haechi.domains.packages.model import Use as VersionUse
 from haechi.domains.packages.service import Packages
 from haechi.errors import AppError, catalogue
 from haechi.protocol.commands import RegistryAccess
@@ -184,12 +183,12 @@ def register_checks(
 ) -> None:
     """What is deployed or watched is not deleted under anybody's feet."""
 
-    async def version_uses(tx: AsyncSession, version_id: str) -> list[VersionUse]:
+    async def version_uses(tx: AsyncSession, version_id: str) -> list[Use]:
         uses = []
         for one in await deployments.book.where_version(tx, version_id):
             device = await inventory.devices.read(tx, one.device_id)
             uses.append(
-                VersionUse(
+                Use(
                     kind="deployment",
                     id=one.id,
                     name=device.name,

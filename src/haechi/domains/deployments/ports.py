@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from haechi.core.access import Principal
 from haechi.core.secrets import Secret
 from haechi.domains.deployments.model import CameraNeed, ReadyBy, Strategy
 from haechi.protocol.assignments import Assignment
@@ -214,14 +213,3 @@ class Devices(Protocol):
     ) -> None: ...
 
     def listen_results(self, listener: Callable[[str, list[AgentResult]], None]) -> None: ...
-
-
-class AuditTrail(Protocol):
-    async def record(
-        self,
-        tx: AsyncSession,
-        by: Principal,
-        action: str,
-        subject: str,
-        details: dict[str, Any] | None = None,
-    ) -> None: ...

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.access import Principal, Role
 from haechi.core.operations import Operation, Operations
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.deployments import store
 from haechi.domains.deployments.book import Book
 from haechi.domains.deployments.context import Context
@@ -23,7 +24,6 @@ from haechi.domains.deployments.model import (
     NotRunning,
     Wishes,
 )
-from haechi.domains.deployments.ports import AuditTrail
 from haechi.domains.deployments.prepare import Prepare, disagreement
 from haechi.domains.deployments.procedures import Remove, definitions
 from haechi.domains.deployments.replace import Replace

@@ -15,8 +15,9 @@ from haechi.core.bus import Bus
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.secrets import Keyring
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.inventory.model import Kind, StillUsed, Use
-from haechi.domains.inventory.ports import AuditTrail, DeleteCheck, DeleteHook
+from haechi.domains.inventory.ports import DeleteCheck, DeleteHook
 
 Verb = Literal["create", "edit", "delete"]
 SECRET_FIELDS = frozenset({"ssh_password", "ssh_key", "password", "url", "sub_url"})

@@ -2,11 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from haechi.core.access import Principal
 from haechi.domains.inventory.model import CameraState, Presence, Use
 
 DeleteCheck = Callable[[AsyncSession, str], Awaitable[list[Use]]]
@@ -25,14 +24,3 @@ class Watch(Protocol):
 
     def camera_state(self, camera_id: str, device_id: str | None) -> CameraState:
         """`device_id` is the camera's home."""
-
-
-class AuditTrail(Protocol):
-    async def record(
-        self,
-        tx: AsyncSession,
-        by: Principal,
-        action: str,
-        subject: str,
-        details: dict[str, Any] | None = None,
-    ) -> None: ...

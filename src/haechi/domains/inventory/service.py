@@ -15,6 +15,7 @@ from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.ids import new_id
 from haechi.core.secrets import Keyring, Secret
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.inventory import rules, store
 from haechi.domains.inventory.cameras import Cameras
 from haechi.domains.inventory.context import Context
@@ -22,7 +23,7 @@ from haechi.domains.inventory.devices import Devices, set_alias
 from haechi.domains.inventory.groups import Groups
 from haechi.domains.inventory.links import Links
 from haechi.domains.inventory.model import Gps, Kind, Site
-from haechi.domains.inventory.ports import AuditTrail, DeleteCheck, DeleteHook, Watch
+from haechi.domains.inventory.ports import DeleteCheck, DeleteHook, Watch
 from haechi.domains.inventory.store import SiteRow
 from haechi.errors import StaleEdit
 

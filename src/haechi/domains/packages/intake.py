@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from haechi.core.access import Principal
 from haechi.core.ids import new_id
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.packages import names, store
 from haechi.domains.packages.files import Received
 from haechi.domains.packages.inspection import Inspection
 from haechi.domains.packages.manifest import About
 from haechi.domains.packages.model import Uploaded
-from haechi.domains.packages.ports import AuditTrail
 from haechi.domains.packages.problems import NameCollision, VersionExists
 from haechi.domains.packages.store import PackageRow, RevisionRow, VersionRow
 

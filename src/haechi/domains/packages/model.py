@@ -88,20 +88,6 @@ class BuildFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """Where a version is still used; `facts` goes into the refusal (device, deployment…)."""
-
-    kind: str
-    id: str
-    name: str = ""
-    blocking: bool = False
-    facts: dict[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "id": self.id, "name": self.name, **self.facts}
-
-
-@dataclass(frozen=True, slots=True)
 class Uploaded:
     version: PackageVersion
     change: Literal["created", "replaced", "unchanged"]

@@ -1,12 +1,12 @@
 """What packages need from others, by shape."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from haechi.core.access import Principal
-from haechi.domains.packages.model import BuildFacts, Use
+from haechi.domains.inventory.model import Use
+from haechi.domains.packages.model import BuildFacts
 
 DeleteCheck = Callable[[AsyncSession, str], Awaitable[list[Use]]]
 """Who still uses the version with this id? Runs inside the deleting transaction."""
@@ -21,14 +21,3 @@ class BuildBook(Protocol):
     async def build_facts(
         self, tx: AsyncSession, version_ids: Sequence[str]
     ) -> dict[str, BuildFacts]: ...
-
-
-class AuditTrail(Protocol):
-    async def record(
-        self,
-        tx: AsyncSession,
-        by: Principal,
-        action: str,
-        subject: str,
-        details: dict[str, Any] | None = None,
-    ) -> None: ...

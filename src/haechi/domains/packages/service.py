@@ -20,6 +20,8 @@ from haechi.core.bus import Bus
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.pages import DEFAULT_LIMIT, Page
+from haechi.domains.audit.ports import AuditTrail
+from haechi.domains.inventory.model import Use
 from haechi.domains.packages import extraction, intake, names, store
 from haechi.domains.packages.files import FreeBytes, ZipFiles, free_bytes
 from haechi.domains.packages.inspection import Limits, inspect
@@ -31,9 +33,8 @@ from haechi.domains.packages.model import (
     Revision,
     Unpacked,
     Uploaded,
-    Use,
 )
-from haechi.domains.packages.ports import AuditTrail, BuildBook, DeleteCheck, DeleteHook
+from haechi.domains.packages.ports import BuildBook, DeleteCheck, DeleteHook
 from haechi.domains.packages.problems import (
     StillDeployed,
     ZipLost,

@@ -1,10 +1,7 @@
 """What playbooks need: devices and groups, packages with their images, the registry."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from haechi.core.access import Principal
 from haechi.domains.playbooks.model import (
     Host,
     HostGroup,
@@ -34,14 +31,3 @@ class PullOnly(Protocol):
 
     async def new_login(self) -> RegistryLogin:
         """Made anew: an earlier one ends."""
-
-
-class AuditTrail(Protocol):
-    async def record(
-        self,
-        tx: AsyncSession,
-        by: Principal,
-        action: str,
-        subject: str,
-        details: dict[str, Any] | None = None,
-    ) -> None: ...

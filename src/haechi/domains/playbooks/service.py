@@ -4,10 +4,11 @@ from typing import Any
 
 from haechi.core.access import Principal
 from haechi.core.db import Database
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.playbooks.export import files_of, zip_of
 from haechi.domains.playbooks.inventory import inventory_of
 from haechi.domains.playbooks.model import Host, HostGroup, RegistryLogin, TwoPlatforms
-from haechi.domains.playbooks.ports import AuditTrail, Hosts, PackageImages, PullOnly
+from haechi.domains.playbooks.ports import Hosts, PackageImages, PullOnly
 
 
 class Playbooks:

@@ -15,7 +15,7 @@ from haechi.domains.deployments.model import NotAgreed, Wishes
 from haechi.domains.deployments.ports import Places
 from haechi.domains.deployments.service import Deployments
 from haechi.domains.inventory import Inventory
-from haechi.domains.packages.model import Use
+from haechi.domains.inventory.model import Use
 from haechi.domains.packages.service import Packages
 from haechi.domains.schedules.model import BadArguments
 from haechi.domains.schedules.service import Schedules

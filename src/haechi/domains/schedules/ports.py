@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from haechi.core.access import Principal
 from haechi.core.operations import Operation
 
@@ -40,14 +38,3 @@ class Site(Protocol):
 
 class Operations(Protocol):
     async def wait(self, operation_id: str) -> Operation: ...
-
-
-class AuditTrail(Protocol):
-    async def record(
-        self,
-        tx: AsyncSession,
-        by: Principal,
-        action: str,
-        subject: str,
-        details: dict[str, Any] | None = None,
-    ) -> None: ...

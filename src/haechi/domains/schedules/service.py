@@ -13,6 +13,7 @@ from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.ids import new_id
 from haechi.core.pages import DEFAULT_LIMIT, Page
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.schedules import store
 from haechi.domains.schedules.model import (
     ActionName,
@@ -28,7 +29,7 @@ from haechi.domains.schedules.model import (
     StillRunning,
     shown,
 )
-from haechi.domains.schedules.ports import Action, AuditTrail, Operations, Site
+from haechi.domains.schedules.ports import Action, Operations, Site
 from haechi.domains.schedules.runner import Runner, new_run
 from haechi.domains.schedules.times import check_cron, check_hours, next_due
 from haechi.errors import BadRequest, StaleEdit

@@ -14,6 +14,7 @@ from haechi.core.operations import (
     Step,
     Temporary,
 )
+from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.clusters import store
 from haechi.domains.clusters.agent.errors import AgentNotSeen, AgentRolledBack
 from haechi.domains.clusters.agent.ports import AgentImages, Agents, Devices
@@ -21,7 +22,6 @@ from haechi.domains.clusters.agent.steps import Log, Pace, Steps
 from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.host.ports import Hosts
 from haechi.domains.clusters.model import MemberState
-from haechi.domains.clusters.ports import AuditTrail
 from haechi.errors import AppError, Text
 
 RETRY_S: Final = 3.0
