@@ -1,8 +1,8 @@
 """The probe on a real TLS server: what it takes for an answer, and that no connection is left."""
 
 import asyncio
+import contextlib
 import gc
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,7 +64,7 @@ async def kubelet(tmp_path):
     await eventually(lambda: not made.connections)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def probing(timeout_s: float = PATIENT_S):
     probe = TcpProbe(timeout_s=timeout_s)
     try:
@@ -182,13 +182,19 @@ async def test_who_answers_late_is_mute_and_who_is_not_there_refuses(kubelet):
 
 
 async def test_a_host_that_speaks_no_tls_is_mute():
+    inside = set()
+
     async def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inside.add(writer)
         writer.write(b"SSH-2.0-test\r\n")
-        await reader.read()
-        writer.close()
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.transport.abort()
+        inside.discard(writer)
 
     server = await asyncio.start_server(enter, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, probing() as probe:
         assert await probe.kubelet("127.0.0.1", port) == "mute"
         assert await probe.ssh("127.0.0.1", port) == "answers"
+        await eventually(lambda: not inside)
