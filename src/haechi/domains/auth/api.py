@@ -1,6 +1,6 @@
 """REST: /session, /me, /users, /tokens."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AwareDatetime, BeforeValidator, Field, SecretStr
@@ -9,7 +9,7 @@ from haechi.core.access import Principal, Role, public, requires
 from haechi.core.clock import from_text
 from haechi.core.secrets import Secret
 from haechi.domains.auth.errors import NeedsSession
-from haechi.domains.auth.model import LogIn, User, UserChange
+from haechi.domains.auth.model import ApiToken, LogIn, User, UserChange
 from haechi.domains.auth.service import Auth
 from haechi.errors import Language
 from haechi.rest import Caller, In, Out, PageOut, PageQuery, UtcTime, check_etag, etag_of
@@ -128,6 +128,19 @@ def _user_out(user: User) -> UserOut:
         created_at=user.created_at,
         last_login_at=user.last_login_at,
     )
+
+
+def _of_token(token: ApiToken) -> dict[str, Any]:
+    return {
+        "id": token.id,
+        "name": token.name,
+        "role": _role_name(token.role),
+        "user_id": token.user_id,
+        "user_name": token.user_name,
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "last_used_at": token.last_used_at,
+    }
 
 
 def _me_out(user: User, by: Principal | None = None) -> MeOut:
@@ -303,19 +316,7 @@ def _add_token_routes(api: APIRouter, auth: Auth) -> None:
         found = await auth.tokens.list_tokens(
             by, limit=page.limit, cursor=page.cursor, everyone=everyone
         )
-        items = [
-            TokenOut(
-                id=token.id,
-                name=token.name,
-                role=_role_name(token.role),
-                user_id=token.user_id,
-                user_name=token.user_name,
-                created_at=token.created_at,
-                expires_at=token.expires_at,
-                last_used_at=token.last_used_at,
-            )
-            for token in found.items
-        ]
+        items = [TokenOut(**_of_token(token)) for token in found.items]
         return PageOut[TokenOut](items=items, next_cursor=found.next_cursor)
 
     @api.post("/tokens", tags=["tokens"], status_code=201)
@@ -330,17 +331,7 @@ def _add_token_routes(api: APIRouter, auth: Auth) -> None:
         )
         response.headers["Location"] = f"/api/v1/tokens/{token.id}"
         response.headers["Cache-Control"] = "no-store"
-        return NewTokenOut(
-            id=token.id,
-            name=token.name,
-            role=_role_name(token.role),
-            user_id=token.user_id,
-            user_name=token.user_name,
-            created_at=token.created_at,
-            expires_at=token.expires_at,
-            last_used_at=token.last_used_at,
-            secret=secret.reveal(),
-        )
+        return NewTokenOut(**_of_token(token), secret=secret.reveal())
 
     @api.delete("/tokens/{token_id}", tags=["tokens"], status_code=204)
     @requires(Role.VIEWER)
