@@ -1,5 +1,6 @@
 """Fixtures every tier may use. The unit tier has no sockets; other tiers reach loopback only."""
 
+import gc
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +14,16 @@ hypothesis.settings.register_profile(
     "haechi", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("haechi")
+
+
+def pytest_configure():
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """What was imported lives to the end: the collector need not look at it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):
