@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +26,6 @@ TESTS_FAILED = 1  # pytest's exit code
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 UNIT_BYTES = 1_000_000_000
 """What the unit tier may fill; it was seen to take 120 MB."""
-ON_THE_CONTROL_DB = {"builds", "core", "interop"}
-"""Of tests/unit: with tests/golden, half of the tier's time."""
 SECOND_TRIES = 5
 """More than so many failures are no accident of a busy machine."""
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
@@ -156,47 +153,14 @@ def types() -> Count:
 
 
 def unit() -> Count:
-    """In two halves beside each other: those on the control DB, and the rest. As plain pytest:
-    workers that are handed single tests spend a fifth of the time on their messages. What the
-    tests write is flushed thousands of times, which in memory costs nothing.
+    """Two at a time, without the plugin that only the contract tests need. Their databases are
+    flushed thousands of times, which in memory costs nothing: half of the time.
     """
-    folders = [path for path in sorted((ROOT / "tests/unit").iterdir()) if path.is_dir()]
-    rest = [path for path in folders if path.name not in ON_THE_CONTROL_DB]
-    first = [path for path in folders if path.name in ON_THE_CONTROL_DB]
-    with tempfile.TemporaryDirectory(prefix="haechi-unit-", dir=memory()) as folder:
-        return beside([ROOT / "tests/golden", *first], rest, folder=folder)
-
-
-def memory() -> str | None:
-    """A folder in memory with room for what the unit tier writes."""
+    args = ["tests/unit", "tests/golden", "-n", "2", "--dist", "worksteal", "-p", "no:schemathesis"]
     if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < UNIT_BYTES:
-        return None
-    return str(MEMORY)
-
-
-def beside(*halves: list[Path], folder: str) -> Count:
-    """Run pytest on each at the same time; what they say follows whole, one after the other."""
-
-    def one(number: int) -> subprocess.CompletedProcess[str]:
-        own = ("-rs", "--durations=4", "--basetemp", f"{folder}/{number}")
-        less = ("-p", "no:xdist", "-p", "no:schemathesis", "-p", "no:cacheprovider")
-        command = [str(BIN / "python"), "-m", "pytest", *map(str, halves[number]), *less, *own]
-        return subprocess.run(
-            command,
-            check=False,
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-
-    with ThreadPoolExecutor(len(halves)) as pool:
-        ended = list(pool.map(one, range(len(halves))))
-    for done in ended:
-        print(f"\n{done.stdout}", flush=True)
-    return total([counted(done.returncode, done.stdout) for done in ended])
+        return pytest(*args)
+    with tempfile.TemporaryDirectory(prefix="haechi-unit-", dir=MEMORY) as folder:
+        return pytest(*args, "--basetemp", f"{folder}/t")
 
 
 def integration() -> Count:
