@@ -78,9 +78,11 @@ shown, never refused. Who is nobody gets `0004` and is shown in the audit log.""
         "times": "Clock forms: 12 digits yyyymmddHHMM, 14 with seconds, ISO 8601 with `T` or a "
         "space; without a zone `interop.timezone`.",
         "packages": "Packages made for the old system",
-        "packages_text": """They run unchanged. An AI that posts to a fixed address reaches haechi
-either at an extra listener that has this address and port, or by a redirect on its device: set the
-device's label `redirect` to the old addresses and ports (`192.0.2.10:5231,192.0.2.10:6432`).
+        "packages_text": """They run unchanged. An AI reaches its agent and nobody else, so one that posts to a fixed address
+is led there by a redirect on its device: set the device's label `redirect` to the old addresses
+and ports (`192.0.2.10:5231,192.0.2.10:6432`), an extra listener of this server among them. A program
+outside the AIs, and an AI that may use the internet, reach an extra listener that has the old
+address and port as well.
 The agent then leads exactly these destinations, coming from this device's AI containers only and
 never from the host itself, to its own intake, which knows by the container who calls. On a
 cluster's node these are its AI pods; until one that is about to begin is seen, any pod of the
@@ -136,13 +138,14 @@ ID(`"0x01"`, 16진수 24자리, `"ni01"`, `"K3bx"`)를 모두 어디서나 받�
         "times": "시각 형식: yyyymmddHHMM 12자리, 초까지 14자리, `T` 또는 공백의 ISO 8601. 시간대가 "
         "없으면 `interop.timezone`입니다.",
         "packages": "구 시스템용 패키지",
-        "packages_text": """수정 없이 실행됩니다. 고정 주소로 보내는 AI는 그 주소와 포트의 추가 수신
-주소로, 또는 장치에서의 전환으로 haechi에 닿습니다. 장치 라벨 `redirect`에 옛 주소와 포트를
-적으면(`192.0.2.10:5231,192.0.2.10:6432`), 에이전트가 이 장치의 AI 컨테이너에서 나가는 그
+        "packages_text": """수정 없이 실행됩니다. AI는 자기 에이전트에만 닿으므로, 고정 주소로 보내는 AI는 장치의 전환으로
+이어집니다. 장치 라벨 `redirect`에 옛 주소와 포트를 적으면(`192.0.2.10:5231,192.0.2.10:6432`,
+이 서버의 추가 수신 주소도 포함) 에이전트가 이 장치의 AI 컨테이너에서 나가는 그
 목적지만 자신의 수신구로 돌립니다. 호스트 자신의 통신은 건드리지 않으며, 호출한 AI는
 컨테이너로 식별합니다. 클러스터 노드에서는 그 노드의 AI 파드가 대상이며, 곧 시작할 AI를
 알아보기 전까지는 클러스터의 모든 파드가 대상입니다. 구 프로그램은 첫 호출이 닿지 않으면
-끝나기 때문입니다.""",
+끝나기 때문입니다. AI가 아닌 프로그램과 인터넷이 허용된 AI는 옛 주소와 포트의 추가 수신
+주소로도 닿습니다.""",
     },
 }
 
