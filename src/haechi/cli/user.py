@@ -94,6 +94,17 @@ def change_password(api: Api, password_stdin: bool) -> None:
     change(api, ask_password(api, stdin=password_stdin), stdin=password_stdin)
 
 
+@user.command("me")
+@click.option("--user-language", type=click.Choice(["ko", "en"]), help="Choose one's own.")
+@pass_api
+def show_me(api: Api, user_language: str | None) -> None:
+    """Show who is signed in and what he may do; choose the language of texts and errors."""
+    if user_language is None:
+        api.show(api.get("/me"))
+    else:
+        api.show(api.request("PATCH", "/me", json={"language": user_language}).json())
+
+
 @user.command("delete")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -70,6 +70,16 @@ async def test_a_wrong_password(cli):
     assert not cli.saved.exists()
 
 
+async def test_one_is_shown_oneself_and_chooses_ones_language(cli):
+    await cli("login", "admin", "--password-stdin", stdin=PASSWORD + "\n")
+    me = json.loads(await cli("--json", "user", "me"))
+    assert (me["name"], me["role"]) == ("admin", "admin")
+    for language in ("ko", "en"):
+        chosen = await cli("--json", "user", "me", "--user-language", language)
+        assert json.loads(chosen)["language"] == language
+        assert json.loads(await cli("--json", "user", "me"))["language"] == language
+
+
 async def test_users(cli):
     await cli("login", "admin", "--password-stdin", stdin=PASSWORD + "\n")
     made = json.loads(

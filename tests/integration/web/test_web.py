@@ -7,6 +7,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 import websockets
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import HTTPConnection
 
 from haechi.core.bus import Bus
@@ -236,6 +237,20 @@ async def test_settings_show_origin_and_change_only_what_may_be_changed(server):
     ]:
         answer = await server.client.patch("/settings", json={"values": values})
         assert answer.json()["code"] == code
+
+
+async def test_prometheus_reads_the_metrics(server):
+    answer = await server.client.get(f"{server.url}/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    ours = [name for name in families if name.startswith("haechi_")]
+    assert ours
+    for name in ours:
+        assert families[name].documentation
+        assert families[name].type in {"counter", "gauge", "histogram"}
+    async with httpx2.AsyncClient() as anybody:
+        assert (await anybody.get(f"{server.url}/metrics")).status_code == 401
 
 
 async def test_one_socket_follows_only_so_many_topics(server):
