@@ -368,7 +368,7 @@ async def _said_beside_the_ai(made: Fleet, host: Host, listener: str) -> None:
     says which device calls, and no more. AIs reach their agent alone.
     """
     body = {"sid": "0xs01", "version": "9.9v", "ainame": "listener", "class": "07"}
-    body |= {"class_prob": 0.7, "time": await host.shell("date +%Y%m%d%H%M")}
+    body |= {"class_prob": 0.7, "time": await host.shell("TZ=KST-9 date +%Y%m%d%H%M")}
     where, _, port = listener.rpartition(":")
     answer = await host.shell(
         f"python3 -c '{SAY}' {where} {port} /add_newAiResult", stdin=json.dumps(body).encode()
@@ -379,7 +379,7 @@ async def _said_beside_the_ai(made: Fleet, host: Host, listener: str) -> None:
     async def arrived() -> bool:
         page = (await made.server.client.get("/results", params=params)).json()["items"]
         return [(row["claimed"]["ainame"], row["deployment_id"]) for row in page] == [
-            ("listener", None)
+            ("listener", "")
         ]
 
     await made.until("the result that the host said at the old listener", arrived)
