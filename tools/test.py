@@ -180,7 +180,8 @@ def e2e() -> Count:
 
 def lab() -> Count:
     """Real hosts, real Kubernetes (`make test-lab`). Not in the default list: it has its own."""
-    return real_parts("tests/lab", beside=("-n", "2", "--dist", "loadfile"))
+    beside = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+    return real_parts("tests/lab", beside=beside)
 
 
 def docs() -> Count:

@@ -17,6 +17,33 @@ from haechi.domains.clusters.host.ports import Shell, Target
 from lab import Host, Site, engine, images, ready
 
 
+LONGEST = (
+    "test_high_availability",
+    "test_care_replace",
+    "test_silence",
+    "test_addresses",
+    "test_docker_ssh",
+    "test_node_cameras",
+    "test_form",
+    "test_care",
+    "test_kube_engine",
+    "test_deploy_faults",
+    "test_interop",
+    "test_distribution",
+    "test_certificates",
+    "test_join_faults",
+    "test_agents",
+    "test_deploy",
+    "test_ansible",
+)
+"""Begun first, so that at the end none of them is left alone while all else is done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _lab_can_run() -> None:
     if reason := engine.missing():
