@@ -154,7 +154,10 @@ def _key(one: Manifest) -> tuple[str, str, str]:
 
 @dataclass
 class FakeKubes:
+    """`hosts`: an API all of whose control planes are off does not answer."""
+
     clusters: dict[str, FakeKube] = field(default_factory=dict)
+    hosts: FakeHosts = field(default_factory=FakeHosts)
 
     def of(self, cluster_id: str) -> FakeKube:
         return self.clusters.setdefault(cluster_id, FakeKube(cluster_id))
@@ -162,7 +165,9 @@ class FakeKubes:
     @asynccontextmanager
     async def open(self, access: KubeAccess) -> AsyncIterator[FakeKube]:
         assert access.servers, "no control plane to call"
-        yield self.of(access.cluster_id)
+        known = [self.hosts.hosts.get(one.device_id) for one in access.servers]
+        off = all(one is not None and one.away is not None for one in known)
+        yield FakeKube(access.cluster_id, down=True) if off else self.of(access.cluster_id)
 
 
 @dataclass
@@ -280,6 +285,9 @@ class FakeSite:
     """kubeadm's own: `("init", "dev-a")`."""
     etcd_removed: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.kubes.hosts = self.hosts
+
     def host(self, device_id: str, *, name: str = "") -> FakeShell:
         shell = self.hosts.add(device_id, name=name, lenient=True)
         self.devices.devices[device_id] = ClusterDevice(
@@ -291,6 +299,7 @@ class FakeSite:
             lambda line: line.startswith("sh -c 'if grep -qs"), do=self._take_kubeconfig(shell)
         )
         shell.on(lambda line: "haechi-etcd etcdctl" in line, do=self._etcd)
+        shell.on(lambda line: line.startswith("timeout 3 bash -c"), do=self._connect)
         shell.on("cat /etc/haechi/node.json", do=lambda _: _cat(shell, MARKER))
         shell.on(lambda line: line.startswith("rm "), do=lambda call: _remove(shell, call))
         shell.on(lambda line: _INIT in line, do=lambda _: self._init(shell))
@@ -361,6 +370,12 @@ class FakeSite:
             if node.control_plane
         ]
         return Ran(0, json.dumps({"members": members}))
+
+    def _connect(self, call: Call) -> Ran:
+        """A host to another one's port; what is off takes nothing."""
+        address = call.command.split()[-2]
+        there = [one for one in self.hosts.hosts.values() if one.host.address == address]
+        return Ran(0) if there and there[0].away is None else Ran(1)
 
     def _reset(self, shell: FakeShell) -> Ran:
         self.calls.append(("reset", shell.host.device_id))

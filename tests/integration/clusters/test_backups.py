@@ -12,6 +12,7 @@ from haechi.core.operations import store as operations_store
 from haechi.domains.clusters.backups.model import BackupNotFound, NoBackup
 from haechi.domains.clusters.errors import ClusterNotFound, KubeRefused
 from haechi.domains.clusters.etcd import DATA_DIR
+from haechi.domains.clusters.host.ports import HostName
 from haechi.domains.clusters.model import MemberState
 from haechi.errors import Busy
 from haechi.settings import ClustersSettings
@@ -264,9 +265,94 @@ async def test_another_host_becomes_the_control_plane(world, lab, cluster_id):
     assert ended.ctx["result"]["failed"] == 0
 
 
+def etcd_stops(world, device_id):
+    shell = world.site.hosts.hosts[device_id]
+    shell.on(lambda line: "endpoint status" in line, status=1, stderr="Error: connection refused")
+
+
+async def onto_newcomer(world, lab, cluster_id):
+    """The ended operation, and the host that was to become the control plane."""
+    world.site.host("dev-new", name="newcomer")
+    shell = lab.prepare("dev-new")
+    started = await world.upkeep.restore_cluster(cluster_id, onto="dev-new", by=SYSTEM)
+    return await world.ended(started), shell
+
+
+async def test_a_cluster_that_still_answers_gets_no_second_control_plane(world, lab, cluster_id):
+    """Two clusters would answer under one name."""
+    await backed_up(world, cluster_id)
+    operation, _ = await onto_newcomer(world, lab, cluster_id)
+    assert operation.state == "failed"
+    assert operation.error["code"] == "clusters.control_plane_lives"
+    assert "master" in operation.error["data"]["hosts"]
+    assert "dev-new" not in await world.states(cluster_id)
+    assert not [act for act in world.site.work.acts if act[1] == "dev-new"]
+
+
+async def test_nor_one_whose_etcd_alone_answers(world, lab, cluster_id):
+    await backed_up(world, cluster_id)
+    world.site.kubes.of(cluster_id).down = True
+    operation, _ = await onto_newcomer(world, lab, cluster_id)
+    assert operation.error["code"] == "clusters.control_plane_lives"
+    assert "etcd" in operation.error["data"]["hosts"]
+
+
+async def test_nor_one_that_only_its_workers_reach(world, lab, cluster_id):
+    """The server is cut off, the cluster lives."""
+    await backed_up(world, cluster_id)
+    world.site.hosts.turn_off("dev-m")
+    worker = world.site.hosts.hosts["dev-a"]
+    worker.on(lambda line: line.startswith("timeout 3 bash -c"))
+    operation, _ = await onto_newcomer(world, lab, cluster_id)
+    assert operation.error["code"] == "clusters.control_plane_lives"
+    assert "alpha" in operation.error["data"]["hosts"]
+
+
+async def test_a_host_that_is_on_and_runs_neither_is_lost(world, lab, cluster_id):
+    await backed_up(world, cluster_id)
+    kube = world.site.kubes.of(cluster_id)
+    kube.down = True
+    etcd_stops(world, "dev-m")
+    for device_id in ("dev-a", "dev-b"):
+        world.site.hosts.hosts[device_id].on(
+            lambda line: line.startswith("timeout 3 bash -c"), status=1
+        )
+    world.site.host("dev-new", name="newcomer")
+    shell = lab.prepare("dev-new")
+    shell.on(lambda line: "haechi-swap" in line, do=lambda _: setattr(kube, "down", False))
+    await restored(world, cluster_id, onto="dev-new")
+    assert (await world.states(cluster_id))["dev-m"] == MemberState.CLEANING
+
+
+async def test_what_answers_at_the_old_ones_address_may_be_the_new_host(world, lab, cluster_id):
+    """It does when the server died on the way and begins the step again."""
+    await backed_up(world, cluster_id)
+    old = world.site.hosts.hosts["dev-m"].host
+    world.site.host("dev-new", name="newcomer").host = HostName("dev-new", "newcomer", old.address)
+    lab.prepare("dev-new")
+    known = world.site.devices.devices
+    known["dev-new"] = replace(known["dev-new"], address=old.address)
+    await restored(world, cluster_id, onto="dev-new")
+
+
+async def test_one_that_comes_back_meanwhile_goes_on_alone(world, lab, cluster_id):
+    await backed_up(world, cluster_id)
+    world.site.hosts.turn_off("dev-m")
+    world.site.host("dev-new", name="newcomer").on(
+        lambda line: "haechi-backup" in line, do=lambda _: world.site.hosts.turn_on("dev-m")
+    )
+    started = await world.upkeep.restore_cluster(cluster_id, onto="dev-new", by=SYSTEM)
+    operation = await world.ended(started)
+    assert operation.error["code"] == "clusters.control_plane_lives"
+    states = await world.states(cluster_id)
+    assert (states["dev-m"], states["dev-new"]) == (MemberState.READY, MemberState.FAILED)
+    assert ("init", "dev-new") not in world.site.calls
+
+
 async def test_a_backup_without_its_authorities_cannot_be_rebuilt_from(world, lab, cluster_id):
     lab.leave_out = {"etcd/ca.key"}
     await backed_up(world, cluster_id)
+    world.site.hosts.turn_off("dev-m")
     world.site.host("dev-new", name="newcomer")
     lab.prepare("dev-new")
     operation = await world.ended(

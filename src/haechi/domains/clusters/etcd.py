@@ -213,6 +213,16 @@ async def is_healthy(shell: Shell, *, address: str = "127.0.0.1") -> bool:
     return True
 
 
+async def answers(shell: Shell) -> bool:
+    """Does etcd on this host answer for itself, with or without a majority?"""
+    arguments = [*client_arguments(timeout_s=10), "endpoint", "status"]
+    try:
+        await run_tool(shell, "etcdctl", arguments, timeout_s=30)
+    except (EtcdFailed, CommandTimedOut):
+        return False
+    return True
+
+
 async def voters(shell: Shell, *, without: str) -> Voters:
     """Those that stay when the one of this node name goes. Raises EtcdQuorumLost."""
     found = await members(shell)

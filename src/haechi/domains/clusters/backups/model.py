@@ -116,3 +116,21 @@ class ControlPlanesAway(Conflict):
         "Switch them on. Where they are lost for good, restore the others without them: "
         "--leave-out-away. If all control planes are lost, name another host with --onto.",
     )
+
+
+class ControlPlaneLives(Conflict):
+    """`hosts`: which, by what it was seen (`API`, `etcd`), and by which worker."""
+
+    code = "clusters.control_plane_lives"
+    detail = Text(
+        "아직 동작하는 제어 노드가 있어 다른 호스트로 복원할 수 없습니다: {hosts}. 같은 이름의 "
+        "클러스터가 둘이 됩니다.",
+        "A control plane still lives, so no other host can take its place: {hosts}. There would be "
+        "two clusters under one name.",
+    )
+    remedy = Text(
+        "그 호스트에서 클러스터를 이어 가려면 --onto 없이 복원하세요(닿지 않는 것은 "
+        "--leave-out-away). 버리려면 그 호스트를 먼저 끄세요.",
+        "To go on with it, restore without --onto (--leave-out-away for those that cannot be "
+        "reached). To give it up, switch that host off first.",
+    )

@@ -15,6 +15,7 @@ from haechi.core.secrets import Secret
 from haechi.domains.clusters import etcd
 from haechi.domains.clusters import store as clusters_store
 from haechi.domains.clusters.backups import store
+from haechi.domains.clusters.backups.losing import refuse_living
 from haechi.domains.clusters.backups.model import AUTHORITIES, ETCD_FILE, BackupIncomplete
 from haechi.domains.clusters.backups.settling import retire, say_goodbye, settle_nodes
 from haechi.domains.clusters.backups.taking import HOST_FOLDER, Upkeep, remove_folder
@@ -51,6 +52,11 @@ class Rebuilding:
             title=Text("새 호스트에 클러스터 복원", "Rebuild a cluster on another host"),
             parallel=2,
             steps=[
+                Step(
+                    "see_lost",
+                    Text("이전 제어 노드 확인", "See that the old control planes are lost"),
+                    self.see_lost,
+                ),
                 Step("claim", Text("호스트 확보", "Claim the host"), self.claim, self.give_up),
                 *steps_of(forming, "check", "snapshot", "prepare"),
                 Step(
@@ -79,15 +85,22 @@ class Rebuilding:
         )
         return patient(self._c, made)
 
-    async def claim(self, run: Run) -> None:
-        """The host becomes a member; what is known to be lost is remembered as such."""
-        c = self._c
+    async def see_lost(self, run: Run) -> None:
+        """What is lost is remembered as such. One that an older release began is past this."""
+        if "lost" in run.ctx:
+            return
         device_id = run.ctx["device_ids"][0]
-        members = await c.members(run.subject)
-        run.ctx["lost"] = [
-            one.device_id for one in members if one.is_control_plane and one.device_id != device_id
+        lost = [
+            one.device_id
+            for one in await self._c.members(run.subject)
+            if one.is_control_plane and one.device_id != device_id
         ]
-        await c.claim(run.subject, device_id, "control_plane")
+        await refuse_living(self._c, run, lost, device_id)
+        run.ctx["lost"] = lost
+
+    async def claim(self, run: Run) -> None:
+        """The host becomes a member."""
+        await self._c.claim(run.subject, run.ctx["device_ids"][0], "control_plane")
 
     async def give_up(self, run: Run) -> None:
         """Nothing was done there yet, or `prepare` has cleaned it."""
@@ -118,9 +131,12 @@ class Rebuilding:
         await self._c.on_host(member.device_id, act, log=run.log, away_s=0)
 
     async def initialise(self, run: Run) -> None:
-        """The authorities, etcd's data, then kubeadm's init around them."""
+        """The authorities, etcd's data, then kubeadm's init around them. Until now one that came
+        back meanwhile could simply go on.
+        """
         c = self._c
         cluster, member = await c.cluster(run.subject), await self._member(run)
+        await refuse_living(c, run, run.ctx["lost"], member.device_id)
         board = Board(run)
         log = board.log(member)
         await board.stage(member, "initialising", 0.5)
