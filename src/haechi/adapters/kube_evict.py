@@ -4,6 +4,7 @@ The rules are those of `kubectl drain --ignore-daemonsets --delete-emptydir-data
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -42,8 +43,7 @@ class Drain:
             await asyncio.sleep(POLL_S)
 
     async def _there(self) -> list[dict[str, Any]]:
-        pods, _ = await self._calls.list("v1", "Pod", fields={"spec.nodeName": self._node})
-        return [pod for pod in pods if _goes(pod)]
+        return await _those_that_go(self._calls, self._node)
 
     async def _evict(self, pod: Mapping[str, Any], now: float) -> None:
         meta = pod["metadata"]
@@ -70,6 +70,24 @@ class Drain:
         else:
             self._log(f"evicting {_shown(pod)}")
             self._asked[uid] = now
+
+
+async def abandon(calls: Calls, node: str, *, log: OnText) -> int:
+    """The pods of a dead node, out at once: an eviction would wait for its kubelet, and budgets
+    guard what runs.
+    """
+    gone = await _those_that_go(calls, node)
+    for pod in gone:
+        meta = pod["metadata"]
+        with contextlib.suppress(KubeObjectMissing):
+            await calls.delete("v1", "Pod", meta["name"], meta["namespace"], grace_s=0)
+        log(f"took out {_shown(pod)}")
+    return len(gone)
+
+
+async def _those_that_go(calls: Calls, node: str) -> list[dict[str, Any]]:
+    pods, _ = await calls.list("v1", "Pod", fields={"spec.nodeName": node})
+    return [pod for pod in pods if _goes(pod)]
 
 
 def _goes(pod: Mapping[str, Any]) -> bool:

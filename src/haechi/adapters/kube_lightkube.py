@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from haechi.adapters.kube_calls import Calls
 from haechi.adapters.kube_errors import KubeConflict, KubeHistoryGone, KubeObjectMissing
-from haechi.adapters.kube_evict import Drain
+from haechi.adapters.kube_evict import Drain, abandon
 from haechi.adapters.kube_shapes import node_of, pod_of, rollout_of
 from haechi.domains.clusters.ports import (
     Drained,
@@ -83,6 +83,13 @@ class LightKube:
         except KubeObjectMissing:
             return Drained(0, ())
         return await Drain(self.calls, name, grace_s=grace_s, log=log).run(timeout_s)
+
+    async def abandon(self, name: str, *, log: OnText) -> int:
+        try:
+            await self.cordon(name)
+        except KubeObjectMissing:
+            return 0
+        return await abandon(self.calls, name, log=log)
 
     async def delete_node(self, name: str) -> None:
         try:

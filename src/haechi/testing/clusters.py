@@ -55,6 +55,7 @@ class FakeKube:
     not_ready: set[str] = field(default_factory=set)
     """Names of nodes that never become Ready."""
     drained: list[str] = field(default_factory=list)
+    abandoned: list[str] = field(default_factory=list)
 
     def _reach(self) -> None:
         if self.down:
@@ -96,6 +97,14 @@ class FakeKube:
         self.drained.append(name)
         log(f"drained {name}")
         return Drained(0, ())
+
+    async def abandon(self, name: str, *, log: OnText) -> int:
+        self._reach()
+        if name in self.nodes_by_name:
+            await self.cordon(name)
+        self.abandoned.append(name)
+        log(f"abandoned {name}")
+        return 0
 
     async def delete_node(self, name: str) -> None:
         self._reach()

@@ -229,6 +229,22 @@ async def test_drain_evicts_but_for_daemons_and_static_pods_and_says_what_is_lef
     )
 
 
+async def test_a_dead_nodes_pods_go_at_once(kube, client):
+    """No kubelet would end them, and no disruption budget keeps what is dead already."""
+    await add_node(kube, "n1")
+    await add_pod(kube, "ai")
+    await add_pod(kube, "guarded")
+    await add_pod(kube, "daemon", owner="DaemonSet")
+    await add_pod(kube, "elsewhere", node="n2")
+    kube.api.protected.add("guarded")
+    said = []
+    assert await client.abandon("n1", log=said.append) == 2
+    assert {pod.name for pod in await client.pods()} == {"daemon", "elsewhere"}
+    assert (await client.node("n1")).unschedulable
+    assert len(said) == 2
+    assert await client.abandon("gone", log=print) == 0
+
+
 async def test_pods_are_found_by_node_and_label(kube, client):
     await add_pod(kube, "ai")
     await add_pod(kube, "other", node="n2")

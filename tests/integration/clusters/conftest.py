@@ -39,6 +39,7 @@ class World:
     finder: FakeFinder = field(default_factory=FakeFinder)
     mover: FakeMover = field(default_factory=FakeMover)
     settings: ClustersSettings = field(default_factory=ClustersSettings)
+    limits: Limits = field(default_factory=lambda: Limits(3.0, 8.0))
 
     async def begin(self) -> None:
         self.db = Database(self.path / "control.db")
@@ -76,7 +77,7 @@ class World:
             agents=self.agents,
             probe=self.probe,
             finder=self.finder,
-            limits=Limits(3.0, 8.0),
+            limits=self.limits,
             settings=lambda: self.settings,
             folder=self.path / "cluster-backups",
         )

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from haechi.core.access import SYSTEM
+from haechi.domains.agents.presence import Limits
 from haechi.domains.clusters.errors import (
     ClusterNotReady,
     KubeUnreachable,
@@ -13,6 +14,7 @@ from haechi.domains.clusters.errors import (
     NotAMember,
 )
 from haechi.domains.clusters.proxy import proxy_backends
+from haechi.testing.waiting import eventually
 
 GONE = {"dev-m": "gone", "dev-a": "gone", "dev-b": "gone"}
 
@@ -46,6 +48,28 @@ async def test_a_dead_worker_is_removed_and_cleaned_later(world):
     assert operation.ctx["result"]["pending"] == 1
     assert (await world.states(cluster_id))["dev-a"] == "cleaning"
     assert set(world.site.kubes.of(cluster_id).nodes_by_name) == {"master", "beta"}
+
+
+async def test_nobody_waits_for_the_pods_of_a_node_that_is_dead(world):
+    """Nothing there could end them; they are taken out of Kubernetes at once."""
+    cluster_id = await world.formed()
+    world.limits = Limits(0.5, 1.0)
+    await world.kill()
+    await world.revive()
+    await world.upkeep.start()
+    world.site.hosts.turn_off("dev-a")
+    world.probe.vanish(world.site.hosts.hosts["dev-a"].host.address)
+
+    def dead():
+        judgement = world.upkeep.watching.presence("dev-a")
+        return judgement is not None and judgement.presence == "dead"
+
+    await eventually(dead)
+    operation = await world.ended(await world.clusters.remove_node(cluster_id, "dev-a", by=SYSTEM))
+    assert operation.state == "succeeded"
+    kube = world.site.kubes.of(cluster_id)
+    assert (kube.abandoned, kube.drained) == (["alpha"], [])
+    assert set(kube.nodes_by_name) == {"master", "beta"}
 
 
 async def test_the_last_control_plane_cannot_be_removed(world):

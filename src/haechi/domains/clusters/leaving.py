@@ -3,6 +3,8 @@
 A host that is away hinders nothing: it is cleaned when it is seen again.
 """
 
+from collections.abc import Callable
+
 from haechi.core.operations import Permanent, Run
 from haechi.domains.clusters import etcd, store
 from haechi.domains.clusters.board import Board
@@ -13,6 +15,7 @@ from haechi.domains.clusters.etcd_errors import EtcdMajorityNeeded
 from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
+from haechi.domains.clusters.judging import Judgement
 from haechi.domains.clusters.model import Cluster, Member, MemberState
 from haechi.domains.clusters.ports import OnText
 from haechi.errors import AppError
@@ -23,17 +26,26 @@ class Leaving:
         self._c = context
         self._joining = joining
         self._cleaning = cleaning
+        self.presence: Callable[[str], Judgement | None] = lambda _device_id: None
+        """How a node is doing; set by whoever watches."""
 
     async def drain(self, run: Run) -> None:
-        """Take nothing new there, and let what runs end or move."""
+        """Take nothing new there, and let what runs end or move; of a dead node nothing does."""
         c = self._c
         cluster, member = await self._whom(run)
         board = Board(run)
         await self._refuse(cluster, member, board)
+        judged = self.presence(member.device_id)  # who leaves is watched no more
         run.ctx.setdefault("was", member.state.value)
+        run.ctx.setdefault("dead", judged is not None and judged.presence == "dead")
         await run.save()
         await c.change_member(member, MemberState.LEAVING)
         await board.stage(member, "draining", 0.1)
+        if run.ctx["dead"]:
+            async with c.kube(cluster.id) as kube:
+                count = await kube.abandon(member.node_name, log=board.log(member))
+            run.log(f"the node is dead: {count} pods taken out, nothing to wait for")
+            return
         async with c.kube(cluster.id) as kube:
             drained = await kube.drain(
                 member.node_name,

@@ -137,6 +137,11 @@ class Kube(Protocol):
         budgets until `timeout_s`; then says what is left. A node that is gone has nothing.
         """
 
+    async def abandon(self, name: str, *, log: OnText) -> int:
+        """Of a node that is dead: cordon it and take its pods out at once, without waiting for
+        anybody; what is no DaemonSet's and no static pod, as in `drain`. How many they were.
+        """
+
     async def delete_node(self, name: str) -> None:
         """Gone already is fine."""
 

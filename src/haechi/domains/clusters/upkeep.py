@@ -100,6 +100,7 @@ class Upkeep:
         self.watching = Watching(
             c, agents=agents, probe=probe, neighbours=self._neighbours, limits=limits
         )
+        clusters.leaving.presence = self.watching.presence
         self._finding = Finding(c, self.watching, finder, operations)
         self._duties = Duties(c, self, settings)
         self.watching.on_return += [self._returning.returned, self._finding.returned]
