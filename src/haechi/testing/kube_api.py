@@ -209,6 +209,8 @@ class FakeKube:
     access: KubeAccess
     doors: list[Servers]
     _running: list["asyncio.Task[None]"]
+    _open: Callable[[int], tuple[Servers, "asyncio.Task[None]"]]
+    """Another server at a port."""
 
     @property
     def store(self) -> KubeStore:
@@ -219,6 +221,11 @@ class FakeKube:
         self.doors[index].stop()
         await self._running[index]
         self.doors[index].close()
+
+    async def open_door(self, index: int) -> None:
+        """It is back, at the same address."""
+        self.doors[index], self._running[index] = self._open(self.access.servers[index].port)
+        await eventually(lambda: self.doors[index].started)
 
 
 @asynccontextmanager
@@ -236,11 +243,13 @@ async def running_kube(
     context = ca.server_context(files, clients="required")
     api = KubeApi()
     tasks = Tasks("fake-kube")
-    servers = [
-        Servers([Listener(api, "127.0.0.1:0", context)], stopping=lambda: None)
-        for _ in range(doors)
-    ]
-    running = [tasks.spawn("serve", one.run()) for one in servers]
+
+    def open_at(port: int) -> tuple[Servers, "asyncio.Task[None]"]:
+        made = Servers([Listener(api, f"127.0.0.1:{port}", context)], stopping=lambda: None)
+        return made, tasks.spawn("serve", made.run())
+
+    opened = [open_at(0) for _ in range(doors)]
+    servers, running = [one for one, _ in opened], [task for _, task in opened]
     try:
         for one in servers:
             await eventually(lambda one=one: one.started)
@@ -255,7 +264,7 @@ async def running_kube(
                 for index, one in enumerate(servers)
             ),
         )
-        yield FakeKube(api, access, servers, running)
+        yield FakeKube(api, access, servers, running, open_at)
     finally:
         for one in servers:
             one.stop()

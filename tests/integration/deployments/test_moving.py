@@ -1,7 +1,11 @@
 """What a dead device should run moves to the one that replaces it."""
 
+from dataclasses import replace
+
 import pytest
 
+from haechi.core.tasks import Tasks
+from haechi.domains.agents.model import NotConnected
 from haechi.domains.deployments.model import WorkNotMoved
 from haechi.domains.deployments.moving import Moving
 from haechi.protocol.problems import EngineFailed
@@ -41,6 +45,22 @@ async def test_deployments_and_cameras_move_with_their_settings(world, moving):
     await eventually(ended)  # by operations of their own
     assert world.places.cameras == {"cam-1": "dev-b", "cam-2": "dev-b", "cam-3": "dev-b"}
     assert any("asked for by kim" in line for line in lines)
+
+
+async def test_a_new_place_that_is_cut_off_for_a_while_is_waited_for(world, moving):
+    """Longer than an engine that does not answer gets: nobody would move it a second time."""
+    await world.deploy("1")
+    world.devices.connected -= {"dev-a", "dev-b"}
+    world.engine.away["dev-b"] = NotConnected(device_id="dev-b")
+    world.deployments.context.pace = replace(world.deployments.context.pace, away_s=0.0)
+    tasks = Tasks("moving")
+    moved = tasks.spawn("move", move(world, moving))
+    asked = len(world.engine.calls)
+    await eventually(lambda: moved.done() or len(world.engine.calls) > asked + 20)
+    world.engine.away.clear()
+    world.devices.connected.add("dev-b")
+    await moved
+    assert [one.version for one in await world.running("dev-b")] == ["1"]
 
 
 async def test_doing_it_again_changes_nothing(world, moving):

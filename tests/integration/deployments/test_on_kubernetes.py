@@ -237,6 +237,59 @@ async def test_an_api_that_is_away_for_a_while_only_delays(site):
     await eventually(lambda: site.versions_on() == ["2"])
 
 
+async def begun_without_api(site):
+    """A deployment to one device, begun while its cluster's API is away, and its device's part."""
+    pace = site.deployments.context.pace
+    site.deployments.context.pace = replace(pace, away_s=0.0)
+    await site.kube.close_door(0)
+    parent = await site.deployments.deploy_package("ver-1", ["dev-a"], by=SYSTEM, wait_s=3600)
+
+    async def part():
+        found = await site.operations.find(parent_id=parent.id)
+        return found.items[0] if found.items else None
+
+    await eventually(part)
+    return parent, await part()
+
+
+async def test_a_deployment_waits_for_an_api_that_is_away_from_the_start(site, monkeypatch):
+    """As long as for a device that is away, and says what it waits for."""
+    asked, info = [], KubeEngine.info
+
+    async def counted(self, device_id):
+        asked.append(device_id)
+        return await info(self, device_id)
+
+    monkeypatch.setattr(KubeEngine, "info", counted)
+    parent, part = await begun_without_api(site)
+
+    async def shown():
+        found = [await site.operations.get(one.id) for one in (parent, part)]
+        return all(
+            "gate" in x.progress_text and "api_unreachable" in x.progress_text for x in found
+        )
+
+    await eventually(shown)
+    seen = len(asked)
+    await eventually(lambda: len(asked) > seen + 20)
+    await site.operations.flush_log(part.id)
+    said = site.operations.log_path(part.id).read_text()
+    assert said.count("api_unreachable") < 5, "one line a minute, not one for each question"
+    await site.kube.open_door(0)
+    ended = await site.operations.wait(parent.id)
+    assert ended.state == "succeeded", ended.error
+    assert site.versions_on() == ["1"]
+
+
+async def test_one_that_waits_for_its_api_can_be_cancelled(site):
+    parent, part = await begun_without_api(site)
+    await site.operations.cancel(parent.id)
+    for one in (parent, part):
+        assert (await site.operations.wait(one.id)).state == "cancelled"
+    await site.kube.open_door(0)
+    assert site.versions_on() == []
+
+
 async def test_an_api_that_refuses_for_long_while_something_is_begun_only_delays(site, monkeypatch):
     """As often as one that is away for a minute does."""
     await site.deploy("1")

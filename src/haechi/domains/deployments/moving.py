@@ -6,6 +6,7 @@ exactly the cameras that it watched, which change over once the new deployment h
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from haechi.core.access import SYSTEM
 from haechi.core.operations import Operations, State
@@ -16,6 +17,9 @@ from haechi.domains.deployments.service import Deployments
 from haechi.errors import AppError
 
 OnText = Callable[[str], None]
+WAIT_S: Final = 600.0
+"""The new device has just been there: one that is cut off, or whose cluster's API is away, comes
+back, and nobody would move its work a second time."""
 _WANTED = (DeploymentState.PLANNED, DeploymentState.STARTING, DeploymentState.RUNNING)
 
 
@@ -81,7 +85,7 @@ class Moving:
         cameras = list(dict.fromkeys([*fixed, *(one.camera_id for one in held)]))
         wishes = replace(newest.wishes, assign=bool(cameras), camera_ids=cameras or None)
         operation = await self._deployments.deploy_package(
-            newest.version_id, [new_id], by=SYSTEM, wishes=wishes
+            newest.version_id, [new_id], by=SYSTEM, wishes=wishes, wait_s=WAIT_S
         )
         log(f"{newest.package_name} {newest.version}: {operation.id} (asked for by {by})")
         ended = await self._operations.wait(operation.id)

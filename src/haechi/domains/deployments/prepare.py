@@ -4,6 +4,7 @@ preflight → build → plan → pull. `ctx` is JSON and complete enough to go o
 """
 
 import asyncio
+import contextlib
 from typing import Any, Final
 
 from haechi.core import ids
@@ -31,7 +32,7 @@ from haechi.protocol.commands import EngineInfo, PullProgress
 PULLS: Final = 32
 """Devices that fetch an image at the same time."""
 SLICE_S: Final = 60.0
-"""A device that is away is looked for anew at least so often."""
+"""What is away is told of in the log once in that time, and looked for anew at least so often."""
 EXPECTED_GAP = "up to 10 s to stop the old one, then the start of the new one"
 
 
@@ -65,8 +66,8 @@ class Prepare:
         run.progress(0.05, place.name)
 
     async def _info(self, run: Run, place: Place) -> EngineInfo:
-        """Of a device that may be away: it is waited for as long as the caller said. One that is
-        there and whose engine is not gets `away_s`.
+        """Of a device, or of a cluster's API, that may be away: it is waited for as long as the
+        caller said. One that is there and whose engine is not gets `away_s`.
         """
         c, ctx = self._c, run.ctx
         try:
@@ -86,10 +87,25 @@ class Prepare:
             left_s = limit_s - (now_ms - began_ms) / 1000
             if left_s <= 0:
                 raise Permanent(error) from error
-            run.progress(0.0, f"{place.name}: …")
+            run.progress(0.0, f"waiting for {place.name}: {error}")
             if by_agent:
                 _ = await c.devices.wait_connected(place.device_id, min(left_s, SLICE_S))
+            else:
+                await self._until_it_answers(place.device_id, min(left_s, SLICE_S))
             raise Temporary(c.pace.retry_s, error) from error
+
+    async def _until_it_answers(self, device_id: str, timeout_s: float) -> None:
+        """An engine that nobody tells of (a cluster's API, a Docker over SSH): asked often, and
+        written of only once in that time.
+        """
+        c = self._c
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    await c.clock.sleep(c.pace.retry_s)
+                    with contextlib.suppress(Unavailable):
+                        await c.engine.info(device_id)
+                        return
 
     async def build(self, run: Run) -> None:
         c, ctx = self._c, run.ctx
