@@ -59,6 +59,8 @@ class Fleet:
     server: RunningServer
     chosen: dict[str, str]
     """`image`: which one agents are made of."""
+    anchor: Host
+    """Another host of the site, which nothing is done to."""
 
     async def device(self, host: Host, **more: Any) -> str:
         body = {
@@ -182,7 +184,7 @@ async def fleet(
         """The site's gateway is there while a host is: one that no test switches off. `more` are
         settings, with `__` for the dot.
         """
-        await site.host("anchor")
+        anchor = await site.host("anchor")
         with socket.socket() as probe:
             probe.bind((site.gateway, 0))
             port = probe.getsockname()[1]
@@ -201,7 +203,7 @@ async def fleet(
         server.client.timeout = LIMIT_S
         chosen = {"image": agent_image}
         server.haechi.host_agents._steps._images._image = lambda: chosen["image"]
-        return Fleet(server, chosen)
+        return Fleet(server, chosen, anchor)
 
     yield begin
     for context in opened:

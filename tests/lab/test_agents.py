@@ -1,8 +1,11 @@
 """The agent on a real node of real Kubernetes: brought by SSH, serving pods, updated and removed."""
 
 import json
+import shlex
 import time
 from typing import Any
+
+import httpx2
 
 from haechi.protocol.desired import NODE_AGENT_ADDRESS, NODE_AGENT_URL
 from haechi.protocol.samples import Sample
@@ -10,6 +13,23 @@ from lab import Host, byhand, faults
 
 from .agents import Fleet, agent_image, built, fleet  # noqa: F401 - fixtures
 
+NEIGHBOUR = "import socket\nserver = socket.create_server(('', 8000))\nwhile True: server.accept()"
+"""A pod of somebody else: whoever calls is let in."""
+CALLS = """
+import json, socket, sys
+from concurrent.futures import ThreadPoolExecutor
+
+def reached(target):
+    try:
+        socket.create_connection(target, timeout=60).close()
+    except OSError:
+        return False
+    return True
+
+targets = json.loads(sys.argv[1])
+with ThreadPoolExecutor(len(targets)) as pool:
+    print(json.dumps([*pool.map(reached, targets)]))
+"""
 OLD = "198.18.77.1"
 """Of the benchmark range (RFC 2544): nobody is there."""
 AI = f"""
@@ -35,19 +55,19 @@ while True:
 """
 
 
-def pod_of(node: Host, image: str, token: str) -> bytes:
+def pod_of(node: Host, name: str, image: str, script: str, token: str = "") -> bytes:
     container = {
-        "name": "ai",
+        "name": name,
         "image": image,
         "imagePullPolicy": "Never",
-        "command": ["python3", "-u", "-c", AI],
-        "env": [{"name": "HAECHI_TOKEN", "value": token}],
+        "command": ["python3", "-u", "-c", script],
+        "env": [{"name": "HAECHI_TOKEN", "value": token}] if token else [],
         "securityContext": {"runAsUser": 1000, "capabilities": {"drop": ["ALL"]}},
     }
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "weather"},
+        "metadata": {"name": name},
         "spec": {
             "nodeName": node.hostname,
             "terminationGracePeriodSeconds": 0,
@@ -86,7 +106,11 @@ async def test_an_agent_on_a_node_serves_its_pods(site, prepared_hosts, fleet, a
 
     deployment_id, token = await made.deployment(device)
     reference = installed.ctx["result"]["image"]
-    await node.shell(f"{byhand.KUBECTL} apply -f -", stdin=pod_of(node, reference, token))
+    for pod in (
+        pod_of(node, "weather", reference, AI, token),
+        pod_of(node, "neighbour", reference, NEIGHBOUR),
+    ):
+        await node.shell(f"{byhand.KUBECTL} apply -f -", stdin=pod)
 
     async def results(wanted: str) -> Any:
         params = {"deployment_id": deployment_id, "class": wanted, "limit": 10}
@@ -113,6 +137,8 @@ async def test_an_agent_on_a_node_serves_its_pods(site, prepared_hosts, fleet, a
     status = next(one for one in haechi.agents.observed(device).deployments)
     assert (status.deployment_id, status.state) == (deployment_id, "running")
 
+    targets = await _targets(made, node)
+    await _fenced(made, node, targets)
     await _gone_and_back(made, node, device)
     await _updated(made, device, agent_image)
     # Added by each agent that began, and there once.
@@ -125,7 +151,48 @@ async def test_an_agent_on_a_node_serves_its_pods(site, prepared_hosts, fleet, a
         return bool((await results("native"))[0]["received_at"] > newest_at)
 
     await made.until("the pod's results go on under the agent that is back", newer)
+    await _fenced(made, node, targets)
     await _removed(made, node, device)
+
+
+async def _targets(made: Fleet, node: Host) -> dict[str, tuple[str, int]]:
+    """Everything around an AI that listens."""
+    kubectl = byhand.KUBECTL
+    await node.until(f"{kubectl} get pod neighbour | grep Running", "the other pod runs")
+    neighbour = await node.shell(f"{kubectl} get pod neighbour -o jsonpath='{{.status.podIP}}'")
+    server = httpx2.URL(made.server.url)
+    agents_host, _, agents_port = made.server.agents_address.rpartition(":")
+    return {
+        "its agent": (NODE_AGENT_ADDRESS, 8430),
+        "the server": (str(server.host), server.port or 0),
+        "the server's way in for agents": (agents_host, int(agents_port)),
+        "another host": (made.anchor.address, 22),
+        "its host": (node.address, 22),
+        "its host at the agent's address": (NODE_AGENT_ADDRESS, 22),
+        "its kubelet": (node.address, 10250),
+        "its kubelet at the agent's address": (NODE_AGENT_ADDRESS, 10250),
+        "the API": ("10.96.0.1", 443),
+        "the API at its host": (node.address, 6443),
+        "the API at the agent's address": (NODE_AGENT_ADDRESS, 6443),
+        "the cluster's names": ("10.96.0.10", 53),
+        "another pod": (neighbour, 8000),
+    }
+
+
+async def _fenced(made: Fleet, node: Host, targets: dict[str, tuple[str, int]]) -> None:
+    """As seen from inside: the AI reaches its agent alone, and a pod of somebody else everything."""
+
+    async def reached(pod: str) -> set[str]:
+        asked = shlex.quote(json.dumps(list(targets.values())))
+        call = f"exec {pod} -- python3 -c {shlex.quote(CALLS)} {asked}"
+        said = json.loads(await node.shell(f"{byhand.KUBECTL} {call}", timeout_s=180))
+        return {name for name, there in zip(targets, said, strict=True) if there}
+
+    async def everything() -> bool:
+        return await reached("neighbour") == targets.keys()
+
+    await made.until("a pod that is none of haechi's reaches everything", everything)
+    assert await reached("weather") == {"its agent"}
 
 
 async def _gone_and_back(made: Fleet, node: Host, device: str) -> None:
@@ -162,6 +229,8 @@ async def _removed(made: Fleet, node: Host, device: str) -> None:
     assert not await node.holds(
         "ls /var/lib/haechi-agent /etc/kubernetes/manifests/haechi-agent.yaml"
     )
+    for table in ("filter", "nat"):
+        assert "HAECHI" not in await node.shell(f"iptables -t {table} -S")
     # Those of the update and of the failed one, too.
     assert "haechi.internal/agent" not in await node.shell("ctr -n k8s.io images ls -q")
     answer = await made.server.client.get(f"/devices/{device}")

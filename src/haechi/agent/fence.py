@@ -20,23 +20,26 @@ def chain_name(device_id: str) -> str:
     return f"HAECHI-AI-{device_id[-16:].upper()}"
 
 
-def rules(device_id: str, agent: str, fenced: Iterable[str]) -> list[Argv]:
-    """The chain's content: to the agent (and media, at the same address) and no further. IPv4,
-    which is what pods have.
+def rules(device_id: str, agent: str, ports: Iterable[int], fenced: Iterable[str]) -> list[Argv]:
+    """The chain's content: to these ports of the agent's address and no further, for a host serves
+    what it serves (its sshd, kubelet, API) at that address too. IPv4, which is what pods have.
     """
     chain = chain_name(device_id)
     sources = [one for one in fenced if ipaddress.ip_address(one).version == 4]
     if not sources:
         return []
     return [
-        ["-A", chain, "-d", f"{agent}/32", "-j", "RETURN"],
+        *(
+            ["-A", chain, "-d", f"{agent}/32", "-p", "tcp", "--dport", str(one), "-j", "RETURN"]
+            for one in sorted(ports)
+        ),
         *(["-A", chain, "-s", f"{one}/32", *_REFUSED] for one in sources),
     ]
 
 
 class Fence:
-    """`agent` is the address by which pods know the agent; `fenced` are addresses of AIs, None
-    while nobody has looked for them.
+    """`agent` is the address by which pods know the agent, and `ports` are those at which it and
+    its media serve there; `fenced` are addresses of AIs, None while nobody has looked for them.
     """
 
     def __init__(
@@ -44,11 +47,13 @@ class Fence:
         *,
         device_id: str,
         agent: str,
+        ports: Callable[[], Iterable[int]],
         fenced: Callable[[], list[str] | None],
         run: Run | None = None,
     ) -> None:
         self._device_id = device_id
         self._agent = agent
+        self._ports = ports
         self._fenced = fenced
         # Before all else: what other rules accept is never seen by later ones.
         self._chain = Chain("filter", chain_name(device_id), ["FORWARD", "INPUT"], run or firewall)
@@ -59,7 +64,7 @@ class Fence:
         )
 
     def wake(self) -> None:
-        """A pod came or went."""
+        """A pod came or went, or a port is another one."""
         self._rounds.wake()
 
     async def keep(self) -> None:
@@ -74,7 +79,7 @@ class Fence:
         fenced = self._fenced()
         if fenced is None:
             return True  # what an earlier agent laid stays until then
-        content = rules(self._device_id, self._agent, fenced)
+        content = rules(self._device_id, self._agent, self._ports(), fenced)
         if content != self._made:
             await self._chain.fill(content)
             self._made = content

@@ -161,6 +161,7 @@ class Agent:
         self.fence = Fence(
             device_id=self.device.device_id,
             agent=options.node_address,
+            ports=self._doors,
             fenced=lambda: self.node.pods.fenced,
         )
         self.link = Link(
@@ -251,6 +252,7 @@ class Agent:
     async def _assignments_changed(self) -> None:
         """Media's addresses or a command's assignments are other than before."""
         self.media.take(self.reconciler.desired, self.deployments, live=False)
+        self.fence.wake()
         await self._fill_board()
 
     async def _fill_board(self) -> None:
@@ -298,6 +300,7 @@ class Agent:
                 continue
             self.intake_at = (gateway, port)
             self.redirector.wake()
+            self.fence.wake()
             log.info("intake on %s:%d", gateway, port)
 
     async def _renew(self) -> None:
@@ -330,6 +333,11 @@ class Agent:
         for one in self.deployments:
             if one.pid:
                 yield Watched(one.id, one.pid, one.restarts + one.remade, one.frame_lag_ms(now_ms))
+
+    def _doors(self) -> list[int]:
+        """Ports at which AIs are served, as far as they are known."""
+        intake = self.intake_at[1] if self.intake_at else self.options.intake_port
+        return [one for one in (intake, self.media.local_port) if one]
 
     def _memory_available(self) -> int:
         return self._last_available

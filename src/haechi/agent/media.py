@@ -77,6 +77,8 @@ class MediaKeeper:
         self._tasks = Tasks("media")
         self._child: asyncio.subprocess.Process | None = None
         self.gateway = ""
+        self.local_port = 0
+        """Where AIs watch; it stays while media is started again. 0 before it was there."""
         self.state = MediaState()
         if any(home.media.glob("desired.json")):
             self._wanted.set()
@@ -281,6 +283,7 @@ class MediaKeeper:
     async def _set_state(self, state: MediaState) -> None:
         if state != self.state:
             self.state = state
+            self.local_port = state.local_port or self.local_port
             await self._told_or_changed()
 
     async def _told_or_changed(self) -> None:

@@ -19,10 +19,12 @@ AGENT, NODE, POD, OTHER_POD, BEYOND = (
     *("169.254.84.30", "10.244.1.1", "10.244.1.5", "10.244.1.6"),
     "198.18.9.2",
 )
+INTAKE, MEDIA, SSHD = 8430, 18554, 22
 CALL = """
 import socket, sys
+source, target, port = sys.argv[1:]
 try:
-    socket.create_connection((sys.argv[2], 9), timeout=20, source_address=(sys.argv[1], 0))
+    socket.create_connection((target, int(port)), timeout=20, source_address=(source, 0))
 except OSError as error:
     print(type(error).__name__)
 """
@@ -72,10 +74,10 @@ class Net:
     def ip(self, name, *words):
         run("ip", "-n", name, *words)
 
-    def reaches(self, source, target) -> bool:
+    def reaches(self, source, target, port) -> bool:
         """A call from one of the pod's addresses: nobody listens, so who is there refuses it."""
-        call = ("ip", "netns", "exec", self.pod, sys.executable, "-c", CALL, source, target)
-        return run(*call).stdout.strip() == "ConnectionRefusedError"
+        call = ("ip", "netns", "exec", self.pod, sys.executable, "-c", CALL)
+        return run(*call, source, target, str(port)).stdout.strip() == "ConnectionRefusedError"
 
     async def iptables(self, argv, stdin):
         return await firewall(["ip", "netns", "exec", self.node, *argv], stdin)
@@ -98,22 +100,37 @@ def net():
         made.remove()
 
 
+def fence_of(net, fenced, ports):
+    return Fence(
+        device_id=DEVICE,
+        agent=AGENT,
+        ports=lambda: ports,
+        fenced=lambda: fenced,
+        run=net.iptables,
+    )
+
+
 async def test_an_ai_reaches_its_agent_and_nobody_beyond_it(net):
-    everybody = (AGENT, NODE, BEYOND)
+    agent = [(AGENT, INTAKE), (AGENT, MEDIA)]
+    # What else its host serves at all of its addresses is there at the agent's as well.
+    everybody = [*agent, (AGENT, SSHD), (NODE, SSHD), (NODE, INTAKE), (BEYOND, INTAKE)]
 
     async def reached(source):
-        found = [await asyncio.to_thread(net.reaches, source, target) for target in everybody]
+        found = [await asyncio.to_thread(net.reaches, source, *target) for target in everybody]
         return [target for target, there in zip(everybody, found, strict=True) if there]
 
-    assert await reached(POD) == [*everybody]
-    fenced = [POD]
-    fence = Fence(device_id=DEVICE, agent=AGENT, fenced=lambda: fenced, run=net.iptables)
+    assert await reached(POD) == everybody
+    fenced, ports = [POD], [INTAKE, MEDIA]
+    fence = fence_of(net, fenced, ports)
     await fence.apply()
-    assert await reached(POD) == [AGENT]
-    assert await reached(OTHER_POD) == [*everybody], "another pod is not concerned"
+    assert await reached(POD) == agent
+    assert await reached(OTHER_POD) == everybody, "another pod is not concerned"
+    ports.remove(MEDIA)
+    await fence.apply()
+    assert await reached(POD) == [(AGENT, INTAKE)]
     fenced.clear()
     await fence.apply()
-    assert await reached(POD) == [*everybody]
+    assert await reached(POD) == everybody
     assert "HAECHI" not in net.rules()
 
 
@@ -122,7 +139,7 @@ async def test_rules_go_with_the_agent_and_others_stay(net):
         assert await net.iptables(argv, "") == 0
 
     await at_the_node("iptables", "-A", "FORWARD", "-s", "192.0.2.1", "-j", "DROP")
-    fence = Fence(device_id=DEVICE, agent=AGENT, fenced=lambda: [POD], run=net.iptables)
+    fence = fence_of(net, [POD], [INTAKE])
     await fence.apply()
     assert chain_name(DEVICE) in net.rules()
     await at_the_node("sh", "-c", _FORGET_RULES)

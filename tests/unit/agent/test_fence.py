@@ -11,6 +11,7 @@ from haechi.protocol.desired import ContainerSpec
 DEVICE = "dev-abcdefghij234567"
 AGENT = "169.254.84.30"
 CHAIN = "HAECHI-AI-ABCDEFGHIJ234567"
+INTAKE = 8430
 
 
 class Firewall:
@@ -53,7 +54,7 @@ class Firewall:
                     return 1
         return 0
 
-    def verdict(self, where, source, target):
+    def verdict(self, where, source, target, port=INTAKE):
         """What becomes of a packet at our chain; `pass` where it says nothing."""
         if f"-j {CHAIN}" != (self.chains[where] or [""])[0]:
             return "pass"
@@ -63,6 +64,8 @@ class Firewall:
             if match.get("-s", f"{source}/32") != f"{source}/32":
                 continue
             if match.get("-d", f"{target}/32") != f"{target}/32":
+                continue
+            if match.get("--dport", str(port)) != str(port):
                 continue
             return "pass" if match["-j"] == "RETURN" else match["-j"]
         return "pass"
@@ -85,11 +88,21 @@ def pods(tmp_path):
     return found
 
 
+def fence_of(pods, firewall):
+    return Fence(
+        device_id=DEVICE,
+        agent=AGENT,
+        ports=lambda: [INTAKE],
+        fenced=lambda: pods.fenced,
+        run=firewall,
+    )
+
+
 async def test_what_an_earlier_agent_laid_stays_until_pods_are_looked_for(pods):
     firewall = Firewall()
     firewall.chains[CHAIN] = ["-s 10.244.1.5/32 -j REJECT"]
     firewall.chains["FORWARD"].insert(0, f"-j {CHAIN}")
-    fence = Fence(device_id=DEVICE, agent=AGENT, fenced=lambda: pods.fenced, run=firewall)
+    fence = fence_of(pods, firewall)
     assert await fence.apply()
     assert firewall.verdict("FORWARD", "10.244.1.5", "198.51.100.1") == "REJECT"
     await pods.look()
@@ -99,12 +112,13 @@ async def test_what_an_earlier_agent_laid_stays_until_pods_are_looked_for(pods):
 
 def test_a_chain_s_name_is_one_that_iptables_takes():
     assert chain_name(DEVICE) == CHAIN and len(CHAIN) <= 28
-    assert rules(DEVICE, AGENT, []) == rules(DEVICE, AGENT, ["fd00::1"]) == []
+    for none in ([], ["fd00::1"]):
+        assert rules(DEVICE, AGENT, [INTAKE], none) == []
 
 
 async def test_an_ai_reaches_its_agent_and_nobody_else(pods):
     firewall = Firewall()
-    fence = Fence(device_id=DEVICE, agent=AGENT, fenced=lambda: pods.fenced, run=firewall)
+    fence = fence_of(pods, firewall)
     await pods.look()
     assert not await fence.apply()
     assert firewall.chains == {"INPUT": [], "FORWARD": ["-j KUBE-FORWARD"]}
@@ -112,6 +126,7 @@ async def test_an_ai_reaches_its_agent_and_nobody_else(pods):
     pods.place("dep-b", "10.244.1.6")
     assert await fence.apply()
     assert firewall.verdict("INPUT", "10.244.1.5", AGENT) == "pass"
+    assert firewall.verdict("INPUT", "10.244.1.5", AGENT, port=22) == "REJECT"
     for where, target in (("INPUT", "192.168.0.11"), ("FORWARD", "198.51.100.1")):
         assert firewall.verdict(where, "10.244.1.5", target) == "REJECT"
         assert firewall.verdict(where, "10.244.1.6", target) == "pass", "it was allowed"
@@ -132,7 +147,7 @@ async def test_an_ai_reaches_its_agent_and_nobody_else(pods):
 
 async def test_rules_that_somebody_flushed_come_back(pods):
     firewall = Firewall()
-    fence = Fence(device_id=DEVICE, agent=AGENT, fenced=lambda: pods.fenced, run=firewall)
+    fence = fence_of(pods, firewall)
     await pods.look()
     pods.place("dep-a", "10.244.1.5")
     await fence.apply()
@@ -144,7 +159,7 @@ async def test_rules_that_somebody_flushed_come_back(pods):
 
 async def test_a_firewall_that_cannot_be_used_is_tried_again(pods):
     firewall = Firewall()
-    fence = Fence(device_id=DEVICE, agent=AGENT, fenced=lambda: pods.fenced, run=firewall)
+    fence = fence_of(pods, firewall)
     await pods.look()
     pods.place("dep-a", "10.244.1.5")
     firewall.broken = True
