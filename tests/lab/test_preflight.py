@@ -3,7 +3,9 @@
 import asyncio
 
 from lab import faults, images, leftovers
+from lab.yard import ACCEPT, Yard
 
+from .agents import PROFILE
 from .hosting import options, work
 
 
@@ -105,3 +107,80 @@ async def test_a_prepared_host_is_no_node_and_can_be_formed_of(prepared_hosts, r
         assert "existing_cluster" not in await hinders()
     finally:
         await host.shell("systemctl stop stray")
+
+
+NFTABLES = """\
+table inet site {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iifname "lo" accept
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    ip protocol icmp accept
+    tcp dport { 22, 10250 } accept
+  }
+}
+"""
+IPTABLES = """\
+set -e
+iptables -A INPUT -i lo -j ACCEPT
+iptables -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+iptables -A INPUT -p tcp -m multiport --dports 22,6443 -j ACCEPT
+iptables -A INPUT -p udp -j REJECT
+iptables -P INPUT DROP
+"""
+
+
+async def test_firewalls_that_keep_nodes_apart_are_told_by_host_with_a_remedy(
+    site, prepared_hosts, tmp_path
+):
+    control_plane, worker, open_one = hosts = await prepared_hosts(3)
+    async with Yard.open(site, tmp_path / "data") as made:
+        for host in hosts:
+            await made.device(host)
+        wish = {
+            "control_plane_ids": [made.devices[control_plane.name]],
+            "worker_ids": [made.devices[worker.name], made.devices[open_one.name]],
+            "options": {"accept": ACCEPT, "profile": PROFILE},
+        }
+
+        async def told(language: str = "en") -> tuple[bool, dict[str, str]]:
+            """Whether the hosts are fit, and what is said of each firewall with its remedy."""
+            answer = await made.server.client.post(
+                "/clusters/check", json=wish, headers={"Accept-Language": language}
+            )
+            assert answer.status_code == 200, answer.text
+            found = answer.json()
+            about = [one for one in found["findings"] if one["name"] == "firewall_closed"]
+            assert all(one["device_id"] == made.devices[one["host"]] for one in about)
+            return found["fit"], {one["host"]: f"{one['detail']} {one['remedy']}" for one in about}
+
+        assert await told() == (True, {})
+        await control_plane.shell("nft -f -", stdin=NFTABLES.encode())
+        await worker.shell(IPTABLES)
+        fit, found = await told()
+        assert not fit
+        assert found.keys() == {control_plane.name, worker.name}
+        for name, shut in (
+            (control_plane.name, "6443/tcp (Kubernetes API), 8472/udp (flannel)"),
+            (worker.name, "10250/tcp (kubelet), 8472/udp (flannel)"),
+        ):
+            assert name in found[name]
+            assert f"use: {shut} " in found[name]
+            assert "nftables: `tcp dport 6443 accept` before the rule" in found[name]
+        _, korean = await told("ko")
+        assert "방화벽" in korean[worker.name]
+        assert "10250/tcp" in korean[worker.name]
+
+        # As the remedy says: before the rule that drops.
+        await control_plane.shell(
+            "nft insert rule inet site input tcp dport 6443 accept;"
+            " nft insert rule inet site input udp dport 8472 accept"
+        )
+        await worker.shell("iptables -I INPUT -p udp --dport 8472 -j ACCEPT")
+        fit, found = await told()
+        assert not fit
+        assert list(found) == [worker.name]
+        assert "use: 10250/tcp (kubelet) " in found[worker.name]
+        # Where rules know who calls, nobody is blamed.
+        await worker.shell("iptables -I INPUT -s 192.0.2.0/24 -j ACCEPT")
+        assert await told() == (True, {})
