@@ -12,7 +12,7 @@ from haechi.core.access import SYSTEM
 from haechi.core.bus import Bus
 from haechi.core.clock import SystemClock, to_ms
 from haechi.core.db import Database
-from haechi.core.operations import Operations
+from haechi.core.operations import Definition, Operations, Step
 from haechi.core.secrets import Secret
 from haechi.domains.agents.model import Enrolment
 from haechi.domains.audit.service import Audit
@@ -25,6 +25,7 @@ from haechi.domains.clusters.agent.service import HostAgents
 from haechi.domains.clusters.agent.steps import Pace
 from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.model import Cluster, ClusterState, FormOptions, Member, MemberState
+from haechi.errors import Busy, Text
 from haechi.protocol.desired import NODE_AGENT_ADDRESS
 from haechi.testing.hosts import FakeHosts, FakeShell
 from haechi.testing.waiting import eventually
@@ -385,6 +386,55 @@ async def test_a_node_joins_without_an_agent_too(world):
     assert any("no agent on this node" in line for line in lines)
     assert await world.operations.active_on("dev-a") is None
     assert MANIFEST not in host.files
+
+
+async def held_update(world, begin):
+    """The operation that `begin` starts, stopped in the middle at dev-a, and what lets it go on."""
+    host, go = world.hosts.hosts["dev-a"], asyncio.Event()
+    host.on("uname -m", "x86_64\n", hold=go)
+    host.held.clear()
+    operation = await begin()
+    await host.held.wait()
+    return operation, go
+
+
+async def node_with_agent(world, device_id):
+    host = world.host(device_id)
+    await member_of(world, device_id)
+    host.put(MANIFEST, json.dumps(agent_pod("haechi.internal/agent:1")))
+
+
+async def test_an_agent_is_updated_by_one_at_a_time(world):
+    """All of a cluster, or one of them: never both on one host."""
+    await node_with_agent(world, "dev-a")
+    service = world.service
+    all_of_them, go = await held_update(world, lambda: service.update_agents("clu-a", by=SYSTEM))
+    for begin in (service.update_agent, service.install_agent, service.remove_agent):
+        with pytest.raises(Busy) as busy:
+            await begin("dev-a", by=SYSTEM)
+        assert busy.value.data["operation_id"] == all_of_them.id
+    go.set()
+    assert (await world.ended(all_of_them)).state == "succeeded"
+    one, go = await held_update(world, lambda: service.update_agent("dev-a", by=SYSTEM))
+    with pytest.raises(Busy) as busy:
+        await service.update_agents("clu-a", by=SYSTEM)
+    assert busy.value.data["operation_id"] == one.id
+    go.set()
+    assert (await world.ended(one)).state == "succeeded"
+
+
+async def test_deployments_to_a_node_go_on_beside_its_agents_update(world):
+    async def work(run):
+        pass
+
+    step = Step("work", Text("일", "work"), work)
+    world.operations.register(Definition("deploy_something", Text("일", "work"), [step]))
+    await node_with_agent(world, "dev-a")
+    updating, go = await held_update(world, lambda: world.service.update_agents("clu-a", by=SYSTEM))
+    other = await world.operations.start("deploy_something", "dev-a/pkg-1", {}, requested_by="kim")
+    assert (await world.ended(other)).state == "succeeded"
+    go.set()
+    assert (await world.ended(updating)).state == "succeeded"
 
 
 async def test_a_mute_agent_is_taken_back_though_the_server_died_meanwhile(world):

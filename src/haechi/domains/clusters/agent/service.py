@@ -1,5 +1,6 @@
 """Agents on hosts as others use them: install, update, remove; and as a hook of clusters."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from haechi.core.access import SYSTEM, Principal
@@ -71,19 +72,28 @@ class HostAgents:
         return await self._on_device("remove_agent", device_id, by)
 
     async def update_agents(self, cluster_id: str, *, by: Principal) -> Operation:
-        """Every node's agent, one after the other; the first that fails stops it."""
+        """Every node's agent, one after the other; the first that fails stops it. Raises Busy where
+        something is at work on one of them.
+        """
         async with self._db.read() as tx:
             cluster = await store.cluster(tx, cluster_id)
             members = await store.members(tx, cluster.id)
         devices = [one.device_id for one in members if one.state == MemberState.READY]
-        return await self._begin("update_agents", cluster.id, by, device_ids=devices)
+        return await self._begin("update_agents", cluster.id, by, devices, device_ids=devices)
 
     async def _on_device(self, kind: str, device_id: str, by: Principal) -> Operation:
-        return await self._begin(kind, (await self._devices.get(device_id)).id, by)
+        known = (await self._devices.get(device_id)).id
+        return await self._begin(kind, known, by, [known])
 
-    async def _begin(self, kind: str, subject: str, by: Principal, **more: Any) -> Operation:
+    async def _begin(
+        self, kind: str, subject: str, by: Principal, devices: Sequence[str], **more: Any
+    ) -> Operation:
+        """The agents of `devices` are its own until it ends; what they run is not."""
         ctx = {"device_id": subject, "requested_by": by.name, **more}
-        operation = await self._operations.start(kind, subject, ctx, requested_by=by.name)
+        claims = [f"{one}/agent" for one in devices]
+        operation = await self._operations.start(
+            kind, subject, ctx, requested_by=by.name, claims=claims
+        )
         async with self._db.write() as tx:
             await self._audit.record(tx, by, kind, subject, {"operation": operation.id})
         return operation
@@ -102,7 +112,7 @@ class HostAgents:
             if not await self._images.known(ctx["platform"]):
                 log(f"-- no agent on this node: there is no image of it for {ctx['platform']}")
                 return
-            operation = await self._begin("install_agent", device_id, SYSTEM)
+            operation = await self._begin("install_agent", device_id, SYSTEM, [device_id])
         except AppError as error:
             log(f"-- no agent on this node yet: {error}; `haechi device install-agent` tries again")
         else:
