@@ -116,7 +116,6 @@ class AsyncsshShell:
         root: bool = True,
         digest: str = "",
         on_sent: OnSent | None = None,
-        timeout_s: float = 1800,
     ) -> bool:
         what = f"send {remote}"
         digest = digest or await asyncio.to_thread(_digest_of, local, None)
@@ -145,7 +144,7 @@ class AsyncsshShell:
                 scripts.script(scripts.APPEND, part, start),
                 root=root,
                 stdin=_pieces(file, start, total, on_sent),
-                timeout_s=timeout_s,
+                timeout_s=None,
                 stall_s=self._link.pace.stall_s,
             )
         self._check(what, ended, said)
@@ -164,7 +163,6 @@ class AsyncsshShell:
         *,
         root: bool = True,
         on_sent: OnSent | None = None,
-        timeout_s: float = 1800,
     ) -> None:
         what = f"fetch {remote}"
         answer = _Head(_ANSWER_BYTES)
@@ -191,7 +189,7 @@ class AsyncsshShell:
                     ["cat", "--", remote],
                     root=root,
                     on_stdout=taking.take,
-                    timeout_s=timeout_s,
+                    timeout_s=None,
                     stall_s=self._link.pace.stall_s,
                 )
             self._check(what, ended, said)
@@ -219,7 +217,7 @@ class AsyncsshShell:
         root: bool,
         stdin: bytes | AsyncIterator[bytes] | None = None,
         on_stdout: Callable[[bytes], None] | None = None,
-        timeout_s: float = _FILE_S,
+        timeout_s: float | None = _FILE_S,
         stall_s: float | None = None,
     ) -> tuple[Ended, str]:
         """How it ended and what it said on standard error."""

@@ -200,9 +200,8 @@ class FakeShell:
         root: bool = True,
         digest: str = "",
         on_sent: OnSent | None = None,
-        timeout_s: float = 1800,
     ) -> bool:
-        del timeout_s, root
+        del root
         self._reach()
         content = await asyncio.to_thread(local.read_bytes)
         if digest and hashlib.sha256(content).hexdigest() != digest:
@@ -221,9 +220,7 @@ class FakeShell:
         *,
         root: bool = True,
         on_sent: OnSent | None = None,
-        timeout_s: float = 1800,
     ) -> None:
-        del timeout_s
         content = await self.read(remote, root=root, limit_bytes=1 << 40)
         await asyncio.to_thread(local.write_bytes, content)
         await asyncio.to_thread(local.chmod, 0o600)

@@ -12,6 +12,7 @@ from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.deleting import Deleting
 from haechi.domains.clusters.forming import Forming
 from haechi.domains.clusters.host.errors import HostAway
+from haechi.domains.clusters.host.ports import CARRY_S
 from haechi.domains.clusters.leaving import Leaving
 from haechi.domains.clusters.model import ClusterState, MemberState
 from haechi.errors import Text, Unavailable
@@ -39,7 +40,7 @@ def form_steps(forming: Forming) -> list[Step]:
             Text("호스트 준비", "Prepare the hosts"),
             forming.prepare,
             forming.undo_prepare,
-            timeout_s=2 * _HOUR_S,
+            timeout_s=CARRY_S,
         ),
         Step(
             "initialise",

@@ -21,7 +21,7 @@ from haechi.domains.clusters.agent.errors import AgentNotSeen, AgentRolledBack
 from haechi.domains.clusters.agent.ports import AgentImages, Agents, Devices
 from haechi.domains.clusters.agent.steps import Log, Pace, Steps
 from haechi.domains.clusters.host.errors import HostAway
-from haechi.domains.clusters.host.ports import Hosts
+from haechi.domains.clusters.host.ports import CARRY_S, Hosts
 from haechi.domains.clusters.model import MemberState
 from haechi.errors import AppError, Text
 
@@ -244,7 +244,7 @@ class HostAgents:
                 title=Text("에이전트 설치", "Install agent"),
                 steps=[
                     Step("look", look, self._look, timeout_s=300),
-                    Step("deliver", deliver, self._deliver, timeout_s=3600),
+                    Step("deliver", deliver, self._deliver, timeout_s=CARRY_S),
                     Step("invite", Text("등록 준비", "Invite it"), self._invite),
                     Step("start", Text("에이전트 시작", "Start it"), self._start, self._undo_start),
                     Step("see", Text("연결 확인", "See it call in"), self._see, timeout_s=600),
@@ -257,7 +257,7 @@ class HostAgents:
                 title=Text("에이전트 업데이트", "Update agent"),
                 steps=[
                     Step("look", look, self._look_for_one, timeout_s=300),
-                    Step("deliver", deliver, self._deliver, timeout_s=3600),
+                    Step("deliver", deliver, self._deliver, timeout_s=CARRY_S),
                     Step("replace", Text("교체", "Replace it"), self._replace, timeout_s=1200),
                 ],
                 parallel=16,
@@ -270,7 +270,7 @@ class HostAgents:
                         "update",
                         Text("노드별 교체", "One node after the other"),
                         self._update_all,
-                        timeout_s=4 * 3600,
+                        timeout_s=CARRY_S,
                     )
                 ],
             ),

@@ -22,7 +22,7 @@ from haechi.domains.clusters.backups.taking import HOST_FOLDER, Upkeep, remove_f
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.forming import Forming
-from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.host.ports import CARRY_S, Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import Cluster, Member, MemberState
 from haechi.domains.clusters.procedures import patient, steps_of
@@ -64,7 +64,7 @@ class Rebuilding:
                     Text("백업 보내기", "Send the backup there"),
                     self.bring,
                     self.sweep,
-                    timeout_s=3600,
+                    timeout_s=CARRY_S,
                 ),
                 Step(
                     "initialise",

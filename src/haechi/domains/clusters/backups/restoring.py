@@ -16,7 +16,7 @@ from haechi.domains.clusters.backups.settling import retire, say_goodbye, settle
 from haechi.domains.clusters.backups.taking import HOST_FOLDER, Upkeep, remove_folder
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.etcd_errors import EtcdNotBack
-from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.host.ports import CARRY_S, Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import Member, MemberState
 from haechi.domains.clusters.procedures import patient
@@ -42,8 +42,15 @@ class Restoring:
         self._joining = joining
 
     def definition(self) -> Definition:
-        def step(name: str, ko: str, en: str, do: Act, undo: Act | None = None) -> Step:
-            return Step(name, Text(ko, en), do, undo, timeout_s=1800)
+        def step(
+            name: str,
+            ko: str,
+            en: str,
+            do: Act,
+            undo: Act | None = None,
+            timeout_s: float = 1800,
+        ) -> Step:
+            return Step(name, Text(ko, en), do, undo, timeout_s)
 
         made = Definition(
             kind=KIND,
@@ -51,7 +58,14 @@ class Restoring:
             parallel=2,
             steps=[
                 step("check", "제어 노드 확인", "Check the control planes", self.check),
-                step("bring", "백업 보내기", "Send the backup there", self.bring, self.sweep),
+                step(
+                    "bring",
+                    "백업 보내기",
+                    "Send the backup there",
+                    self.bring,
+                    self.sweep,
+                    CARRY_S,
+                ),
                 step("stop", "제어 노드 멈추기", "Stop the control planes", self.stop, self.let_go),
                 step("restore", "etcd 복원", "Restore etcd", self.restore, self.put_back),
                 step(

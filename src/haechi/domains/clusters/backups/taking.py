@@ -19,7 +19,7 @@ from haechi.domains.clusters.backups.model import (
 )
 from haechi.domains.clusters.backups.vault import Vault
 from haechi.domains.clusters.context import Context
-from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.host.ports import CARRY_S, Shell
 from haechi.domains.clusters.model import Member, MemberState
 from haechi.errors import AppError, Text
 
@@ -92,7 +92,7 @@ class Taking:
                     Text("가져와 암호화해 보관", "Bring it here and keep it encrypted"),
                     self.keep,
                     self.drop,
-                    timeout_s=3600,
+                    timeout_s=CARRY_S,
                 ),
                 Step("tidy", Text("정리", "Tidy up"), self.tidy, timeout_s=300),
             ],

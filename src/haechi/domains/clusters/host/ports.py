@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from haechi.core.access import Principal
 from haechi.core.secrets import Secret
@@ -71,6 +71,11 @@ class Ran:
             if lines:
                 return lines[-1]
         return ""
+
+
+CARRY_S: Final = 12 * 3600.0
+"""For a step that carries files, over a slow radio link too: each ends by itself where it does not
+move."""
 
 
 class UnixEnd(NamedTuple):
@@ -143,11 +148,10 @@ class Shell(Protocol):
         root: bool = True,
         digest: str = "",
         on_sent: OnSent | None = None,
-        timeout_s: float = 1800,
     ) -> bool:
         """Copy a file there, resuming what an earlier try left, and check its sha256 (hex) there.
-        False where it was there already. Raises HostDiskFull, TransferDamaged; HostStalled where
-        nothing moves for 30 s.
+        False where it was there already. It may take as long as it moves: raises HostStalled where
+        nothing does for 30 s; HostDiskFull, TransferDamaged.
         """
 
     async def fetch(
@@ -157,9 +161,10 @@ class Shell(Protocol):
         *,
         root: bool = True,
         on_sent: OnSent | None = None,
-        timeout_s: float = 1800,
     ) -> None:
-        """Copy a file from there; `local` (0600) appears when its digest has been checked."""
+        """Copy a file from there, as `send` in time; `local` (0600) appears when its digest has
+        been checked.
+        """
 
     def tunnel(self, end: TunnelEnd) -> AbstractAsyncContextManager[Path]:
         """A local unix socket, in a folder of its own (0700), whose connections end at `end`."""
