@@ -17,6 +17,7 @@ from haechi.domains.clusters.host.errors import (
     HostConnectionLost,
     HostDiskFull,
     PackagesUnavailable,
+    RepositoriesUnreachable,
 )
 from haechi.domains.clusters.host.placing import STATE_SCRIPT
 from haechi.domains.clusters.host.ports import HostName, Ran
@@ -210,6 +211,58 @@ async def test_all_that_the_hosts_sources_lack_is_said_at_once():
     )
     assert caught.value.data["packages"] == named
     assert not any(" install " in one for one in shell.commands())
+
+
+NO_NETWORK = (
+    "W: Failed to fetch http://deb.example/debian/dists/bookworm/InRelease  "
+    "Temporary failure resolving 'deb.example'\n"
+    "W: Failed to fetch https://pkgs.example/core/InRelease  "
+    "Could not connect to pkgs.example:443 (192.0.2.1), connection timed out\n"
+    "W: Some index files failed to download. They have been ignored, or old ones used instead.\n"
+)
+"""As apt says it, and ends well."""
+
+
+async def test_a_host_without_a_network_is_said_to_be_one():
+    """Not that its sources lack what could not be read of them."""
+    shell = bare()
+    shell.on(lambda line: line.endswith(" update"), stderr=NO_NETWORK)
+    with pytest.raises(RepositoriesUnreachable) as caught:
+        await from_sources(shell)
+    sources = caught.value.data["sources"]
+    assert "deb.example (Temporary failure resolving" in sources
+    assert "pkgs.example (Could not connect" in sources
+
+
+async def test_a_source_that_refuses_is_no_missing_network():
+    shell = bare()
+    refused = (
+        "W: Failed to fetch http://deb.example/dists/x/InRelease  404  Not Found [IP: 192.0.2.1]"
+    )
+    shell.on(lambda line: line.endswith(" update"), stderr=refused)
+    with pytest.raises(PackagesUnavailable):
+        await from_sources(shell)
+
+
+async def test_lists_of_better_days_do_not_hide_a_missing_network():
+    """All is offered, nothing can be fetched."""
+    shell = with_sources()
+    shell.on(
+        by_apt,
+        stderr="E: Failed to fetch http://deb.example/pool/kubelet.deb  Could not resolve "
+        "'deb.example'\nE: Unable to fetch some archives, maybe run apt-get update or try with "
+        "--fix-missing?\n",
+        status=100,
+    )
+    with pytest.raises(RepositoriesUnreachable) as caught:
+        await from_sources(shell)
+    assert "deb.example (Could not resolve" in caught.value.data["sources"]
+
+
+async def test_what_is_there_needs_no_network():
+    shell = with_sources()
+    shell.on(lambda line: line.endswith(" update"), stderr=NO_NETWORK)
+    assert (await from_sources(shell))[-1].startswith("prepared")
 
 
 def with_sources() -> FakeShell:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from haechi.domains.clusters.bundle.recipe import image_name, load
 from haechi.domains.clusters.host import ledger as ledgers
 from haechi.domains.clusters.host import packages, runtime
-from haechi.domains.clusters.host.errors import PackagesUnavailable
+from haechi.domains.clusters.host.errors import PackagesUnavailable, RepositoriesUnreachable
 from haechi.domains.clusters.host.ledger import Ledger
 from haechi.domains.clusters.host.placing import Item, announce, look, place
 from haechi.domains.clusters.host.ports import Shell
@@ -43,7 +43,9 @@ async def prepare(
     log: OnText,
     progress: Callable[[float], None],
 ) -> None:
-    """`version`: exact, without `v`. Raises PackagesUnavailable, PackagesNotInstalled."""
+    """`version`: exact, without `v`. Raises PackagesUnavailable, RepositoriesUnreachable,
+    PackagesNotInstalled.
+    """
     pause = next(one for one in load(version).references if image_name(one) == "pause")
     drop_in = runtime.containerd_text(pause, containerd)
     items = _items(drop_in)
@@ -52,7 +54,7 @@ async def prepare(
     ledger = await ledgers.read(shell) or Ledger()
     if not ledger.files:
         ledger.note(nft_tables=state.nft_tables)
-    await packages.update(shell)
+    unreached = await packages.update(shell)
     progress(0.2)
     runtime_package = await _runtime(shell)
     names = [*TOOLS, "kubernetes-cni", *(f"{one}={version}-*" for one in _KUBERNETES)]
@@ -60,6 +62,9 @@ async def prepare(
     if runtime_package is None or lacking:
         # All at once: whoever adds a source wants to know what it must bring.
         all_of_it = [*([] if runtime_package else [_RUNTIME_NAME]), *lacking]
+        if unreached:
+            log(f"lacking: {', '.join(all_of_it)}")
+            raise RepositoriesUnreachable(host=shell.host.name, sources=unreached)
         raise PackagesUnavailable(host=shell.host.name, packages=", ".join(all_of_it))
     names.append(runtime_package)
     # Before apt: a package starts its services by itself.

@@ -315,6 +315,22 @@ class PackagesUnavailable(Upstream):
     )
 
 
+class RepositoriesUnreachable(Upstream):
+    """`sources`: those that did not answer, each with apt's reason."""
+
+    code = "clusters.repositories_unreachable"
+    detail = Text(
+        "호스트 '{host}'이(가) 패키지 저장소에 연결하지 못합니다: {sources}",
+        "Host '{host}' cannot reach its package sources: {sources}",
+    )
+    remedy = Text(
+        "인터넷이 없는 호스트라면 오프라인 번들로 구성하세요(--source bundle). 아니면 호스트의 "
+        "네트워크, DNS, 프록시, apt 저장소 주소를 확인하세요.",
+        "Where the host has no internet, form from the offline bundle (--source bundle). Else "
+        "check the host's network, DNS and proxy, and the addresses in its apt sources.",
+    )
+
+
 class RuntimeNotStarting(Upstream):
     code = "clusters.runtime_not_starting"
     detail = Text(

@@ -6,6 +6,7 @@ started by an installation, a lock that somebody else holds is waited for. From 
 the packages that apt would install are sent; the host's own lists are neither read nor changed.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -16,11 +17,13 @@ from haechi.domains.clusters.host.errors import (
     CommandFailed,
     PackagesNotInstalled,
     PackagesUnavailable,
+    RepositoriesUnreachable,
     short,
 )
+from haechi.domains.clusters.host.failures import failure_of, named
 from haechi.domains.clusters.host.ledger import Ledger
 from haechi.domains.clusters.host.placing import Item, State, put, put_all
-from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.host.ports import Ran, Shell
 
 SHELF: Final = "/var/lib/haechi/host/apt"
 LOCK_S: Final = 300
@@ -55,6 +58,11 @@ QUIET_UNITS: Final = {"haproxy": "haproxy.service"}
 """Package → its service that must not run beside ours."""
 LEFT_BY: Final = {"haproxy": ("/run/haproxy", "/var/lib/haproxy")}
 """Package → folders that its removal leaves."""
+
+_NOT_FETCHED: Final = re.compile(
+    r"[WE]: Failed to fetch \w+://(?P<source>[^/\s]+)\S* +(?P<reason>.+)"
+)
+_NO_WAY: Final = re.compile(r"resolv|connect|timed out|unreachable|no route", re.IGNORECASE)
 
 _CONFIGURE: Final = "dpkg --configure -a"
 """What apt asks for where a dpkg was broken off: by a power cut, or with our connection."""
@@ -118,9 +126,11 @@ async def install_from_distribution(
     await _install(shell, ledger, state, missing, coming, shelf=False, log=log)
 
 
-async def update(shell: Shell) -> None:
-    """Read the lists of the host's own sources. Raises PackagesNotInstalled."""
-    await _apt(shell, apt("update", shelf=False), "update")
+async def update(shell: Shell) -> str:
+    """Read the lists of the host's own sources: those that could not be reached, in words; what was
+    read of them before still counts. Raises PackagesNotInstalled.
+    """
+    return _unreached((await _apt(shell, apt("update", shelf=False), "update")).stderr)
 
 
 async def lacking(shell: Shell, names: Sequence[str], state: State) -> list[str]:
@@ -186,7 +196,7 @@ async def _would_install(shell: Shell, names: Sequence[str]) -> list[str]:
     argv = apt("install", "--print-uris", *names, shelf=True)
     ran = await _apt(shell, argv, "install")
     found = []
-    for line in ran.splitlines():
+    for line in ran.stdout.splitlines():
         if line.startswith("'"):
             uri = shlex.split(line)[0]
             found.append(uri.rpartition("/")[2].replace("%2b", "+").replace("%3a", ":"))
@@ -195,19 +205,35 @@ async def _would_install(shell: Shell, names: Sequence[str]) -> list[str]:
 
 async def _simulated(shell: Shell, names: Sequence[str]) -> list[str]:
     ran = await _apt(shell, apt("install", "--simulate", *names, shelf=False), "install")
-    return [line.split()[1] for line in ran.splitlines() if line.startswith("Inst ")]
+    return [line.split()[1] for line in ran.stdout.splitlines() if line.startswith("Inst ")]
 
 
-async def _apt(shell: Shell, argv: list[str], verb: str, *, log: OnText | None = None) -> str:
-    try:
-        ran = await shell.run(argv, root=True, timeout_s=APT_S, on_line=log)
-    except CommandFailed as error:
-        message = str(error.data.get("message", ""))
-        words = f"apt-get {verb}: {message}"
-        if "nable to locate" in message or "has no installation candidate" in message:
-            raise PackagesUnavailable(host=shell.host.name, packages=short(message)) from error
-        raise PackagesNotInstalled(host=shell.host.name, message=short(words)) from error
-    return ran.stdout
+async def _apt(shell: Shell, argv: list[str], verb: str, *, log: OnText | None = None) -> Ran:
+    host = shell.host.name
+    ran = await shell.run(argv, root=True, timeout_s=APT_S, on_line=log, check=False)
+    if not ran.status:
+        return ran
+    error = failure_of(host, named(argv), ran, APT_S)
+    if not isinstance(error, CommandFailed):
+        raise error
+    sources = _unreached(ran.stderr)
+    if sources:
+        raise RepositoriesUnreachable(host=host, sources=sources) from error
+    message = str(error.data["message"])
+    if "nable to locate" in message or "has no installation candidate" in message:
+        raise PackagesUnavailable(host=host, packages=short(message)) from error
+    words = f"apt-get {verb}: {message}"
+    raise PackagesNotInstalled(host=host, message=short(words)) from error
+
+
+def _unreached(stderr: str) -> str:
+    """The sources to which apt found no way, each with its reason; one that refuses is there."""
+    found: dict[str, str] = {}
+    for line in stderr.splitlines():
+        told = _NOT_FETCHED.match(line)
+        if told and _NO_WAY.search(told["reason"]):
+            found.setdefault(told["source"], told["reason"].strip())
+    return ", ".join(f"{source} ({reason[:100]})" for source, reason in found.items())
 
 
 async def remove(shell: Shell, names: Sequence[str], *, log: OnText) -> list[str]:
