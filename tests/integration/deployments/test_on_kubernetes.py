@@ -15,6 +15,7 @@ from haechi.adapters.kube_nodes import Seat
 from haechi.core.access import SYSTEM
 from haechi.domains.deployments import keeping
 from haechi.domains.deployments.leaving import LeavingWork
+from haechi.domains.deployments.replace import Replace
 from haechi.testing.deployments import image_reference
 from haechi.testing.kube_api import FakeKube, running_kube
 from haechi.testing.kube_nodes import KubeNodes
@@ -29,6 +30,8 @@ NODES = {"dev-cp": "cp", "dev-a": "gate", "dev-b": "yard"}
 class OnKubernetes(World):
     kube: FakeKube
     nodes: KubeNodes
+    seats: dict[str, str]
+    """Device → its node, while it is one."""
 
     async def deploy_to_cluster(self, version: str, *, all_nodes: bool = False):
         operation = await self.deployments.deploy_package(
@@ -54,11 +57,14 @@ async def site(tmp_path, monkeypatch) -> AsyncIterator[OnKubernetes]:
         for device_id, name in NODES.items():
             await nodes.add(name, device_id)
 
+        seats = dict(NODES)
+
         async def locate(device_id: str) -> Seat | None:
-            return Seat("clu-test", device_id, NODES[device_id], NODES[device_id], kube.access)
+            name = seats.get(device_id)
+            return name and Seat("clu-test", device_id, name, name, kube.access)
 
         world = OnKubernetes(tmp_path, engine=KubeEngine(kubes, locate))  # type: ignore[arg-type]
-        world.kube, world.nodes = kube, nodes
+        world.kube, world.nodes, world.seats = kube, nodes, seats
         world.places.devices |= NODES
         world.places.clusters["clu-1"] = (["dev-cp"], ["dev-a", "dev-b"])
         async with nodes.working():
@@ -133,13 +139,61 @@ async def test_what_ended_with_its_hosts_power_proves_itself_when_it_runs_again(
     assert site.versions_on() == ["1"]
 
 
-async def _dies_before_it_is_proven(site, monkeypatch):
+@pytest.mark.parametrize("strategy", ["overlap", "recreate"])
+async def test_a_node_removed_in_the_middle_of_a_deployment_gets_nothing_more(
+    site, monkeypatch, strategy
+):
+    """It lost its power, and nobody waits for it any longer."""
+    await site.deploy("1")
+    operation = await _dies_before_it_is_proven(site, monkeypatch, "2", strategy=strategy)
+    await site.nodes.lose("gate")
+    await _leaves_its_cluster(site)
+    await _ends_as_withdrawn(site, operation)
+    await site.nodes.bring_back("gate", restarted=True)
+    await eventually(lambda: site.versions_on() == [])
+
+
+async def test_a_node_removed_while_its_cameras_are_switched_gets_nothing_more(site, monkeypatch):
+    async def leaves(_replace, _run):
+        await _leaves_its_cluster(site)
+
+    await site.deploy("1")
+    monkeypatch.setattr(Replace, "_wait_for_the_new_eyes", leaves)
+    await _ends_as_withdrawn(site, await site.begin_deploy("2"))
+    await eventually(lambda: site.versions_on() == [])
+
+
+async def _leaves_its_cluster(site):
+    async def end_pulls(device_id):
+        del device_id
+
+    hook = LeavingWork(site.deployments.context, engine="kubernetes", end_pulls=end_pulls)
+    await hook.leaving("clu-1", "dev-a", log=print)
+    del site.seats["dev-a"]
+
+
+async def _ends_as_withdrawn(site, operation):
+    ended = await site.operations.wait(operation.id)
+    assert ended.state == "failed"
+    (row,) = ended.ctx["result"]["devices"]
+    assert row["error"]["code"] == "deployments.withdrawn"
+    assert row["error"]["data"]["device"] == "gate"
+    past = (await site.deployments.book.find(device_id="dev-a", include_removed=True)).items
+    assert {one.version: (one.state, one.desired) for one in past} == {
+        "1": ("gone", "stopped"),
+        "2": ("gone", "stopped"),
+    }
+    assert sorted(site.tokens.issued) == sorted(one.id for one in past), "for none of them anew"
+    assert site.kube.store.find("Deployment") == []
+
+
+async def _dies_before_it_is_proven(site, monkeypatch, version="1", **wishes):
     """The operation that has just begun, on a host that has just lost its power."""
-    died, missed = asyncio.Event(), asyncio.Event()
+    image, died, missed = image_reference(f"ver-{version}"), asyncio.Event(), asyncio.Event()
     info = KubeEngine.info
 
     async def dead(self, device_id):
-        if site.nodes.running("dev-a") and not died.is_set():
+        if image in site.nodes.running("dev-a") and not died.is_set():
             await site.nodes.lose("gate", noticed=False)
             died.set()
         try:
@@ -149,7 +203,7 @@ async def _dies_before_it_is_proven(site, monkeypatch):
             raise
 
     monkeypatch.setattr(KubeEngine, "info", dead)
-    operation = await site.begin_deploy("1")
+    operation = await site.begin_deploy(version, **wishes)
     await eventually(missed.is_set)
     return operation
 

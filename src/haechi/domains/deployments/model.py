@@ -224,6 +224,22 @@ class NotProven(Upstream):
     )
 
 
+class Withdrawn(Conflict):
+    """It was removed, or its device left the cluster that was to run it."""
+
+    code = "deployments.withdrawn"
+    title = Text("배포 도중 제거됨", "Removed while it was being deployed")
+    detail = Text(
+        "버전 {version}은(는) 장치 {device}에 배포되는 도중에 제거되었습니다.",
+        "Version {version} was removed while it was being deployed to device {device}.",
+    )
+    remedy = Text(
+        "장치가 클러스터를 떠났는지, 누가 배포를 제거했는지 확인하고, 필요하면 다시 배포하세요.",
+        "See whether the device has left its cluster or who removed the deployment, and deploy "
+        "again where it is wanted.",
+    )
+
+
 class PartlyFailed(Upstream):
     code = "deployments.partly_failed"
     http_status = 424

@@ -5,37 +5,18 @@ replacement has proven itself; until `retire` has begun, everything can be undon
 device is away, its desired state undoes it when it returns.
 """
 
-import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from haechi.core.clock import to_ms
-from haechi.core.operations import Permanent, Run
+from haechi.core.operations import Run
 from haechi.domains.deployments import store
-from haechi.domains.deployments.context import (
-    SHOWN_LINES,
-    TAIL_LINES,
-    Context,
-    reaching,
-    render_line,
-)
-from haechi.domains.deployments.model import (
-    KEPT_BY_AGENT,
-    Assignment,
-    Deployment,
-    DeploymentState,
-    NotProven,
-    ReadyBy,
-)
-from haechi.domains.deployments.proof import Proof
+from haechi.domains.deployments.context import TAIL_LINES, Context, reaching
+from haechi.domains.deployments.model import Assignment, Deployment, DeploymentState
+from haechi.domains.deployments.proving import Proving
 from haechi.domains.deployments.sections import to_wire_assignment
 from haechi.domains.deployments.specs import GRACE_S, container_spec
 from haechi.errors import AppError, Unavailable
-from haechi.protocol.commands import EngineInfo
 from haechi.protocol.desired import ContainerStatus
-
-_T = TypeVar("_T")
 
 KEPT_IMAGES: Final = 2
 """Of a package on a device: the one that runs, and the one before it."""
@@ -46,13 +27,11 @@ CLEARED_IMAGES: Final = 5
 class Replace:
     def __init__(self, context: Context) -> None:
         self._c = context
-        self._news: dict[str, asyncio.Event] = {}
+        self._proving = Proving(context)
 
     def heard(self, device_id: str) -> None:
         """The device has reported: whoever waits looks again at once."""
-        event = self._news.get(device_id)
-        if event is not None:
-            event.set()
+        self._proving.heard(device_id)
 
     # --- stop_old
 
@@ -78,9 +57,10 @@ class Replace:
         c, ctx = self._c, run.ctx
         if ctx.get("committed") or "gap_began_ms" not in ctx:
             return
+        # One that was removed meanwhile, or whose device has left its cluster, stays away.
+        old = [one for one in await self._read(ctx["old"]) if one.state.live]
         async with c.db.write() as tx:
-            await store.change_deployments(tx, ctx["old"], desired="running")
-        old = await self._read(ctx["old"])
+            await store.change_deployments(tx, [one.id for one in old], desired="running")
         c.announce(old, DeploymentState.RUNNING)
         for one in old:
             try:
@@ -159,120 +139,11 @@ class Replace:
     # --- prove
 
     async def prove(self, run: Run) -> None:
-        c, ctx = self._c, run.ctx
-        if _nothing(ctx) or not ctx["units"]:
+        if _nothing(run.ctx) or not run.ctx["units"]:
             return
-        new = {one.id: one for one in await self._read(_unit_ids(ctx))}
-        proofs = {
-            one.id: Proof(
-                ready=self._heard_by(one),
-                within_s=one.needs.get("within_s") or c.pace.within_s,
-                uptime_s=c.pace.uptime_s,
-            )
-            for one in new.values()
-        }
-        news = self._news[ctx["device_id"]] = asyncio.Event()
-        try:
-            while proofs:
-                news.clear()
-                for status in await self._status(run, proofs):
-                    proof, one = proofs[status.deployment_id], new[status.deployment_id]
-                    verdict = proof.judge(status, c.clock.monotonic())
-                    if verdict == "failed":
-                        await self._disproven(run, one, proof.reason)
-                    if verdict == "proven" and await self._is_there(run, proof):
-                        run.log(f"{one.id} is proven ({proof.reason})")
-                        del proofs[one.id]
-                if proofs:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(c.pace.poll_s):
-                            await news.wait()
-        finally:
-            self._news.pop(ctx["device_id"], None)
-        self._note_gap(ctx)
+        await self._proving.prove(run, await self._read(_unit_ids(run.ctx)))
+        self._note_gap(run.ctx)
         run.progress(0.9, "")
-
-    def _heard_by(self, one: Deployment) -> ReadyBy | None:
-        """What the package wants to be proven by; `ready()` only where an agent hears it."""
-        wanted: ReadyBy | None = one.needs.get("ready")
-        heard = one.engine == KEPT_BY_AGENT or self._c.devices.is_connected(one.device_id)
-        return None if wanted == "sdk" and not heard else wanted
-
-    async def _status(self, run: Run, proofs: dict[str, Proof]) -> list[ContainerStatus]:
-        """Ask; while the device is cut off, the time to prove itself stands still."""
-        c, ctx = self._c, run.ctx
-        engine = ctx.get("engine", KEPT_BY_AGENT)
-        statuses, took_s, was_cut_off = await self._patiently(
-            run, lambda: c.status(ctx["device_id"], list(proofs), engine=engine)
-        )
-        for proof in proofs.values():
-            if was_cut_off:
-                proof.interrupt()
-            if proof.began_s is not None and took_s > c.pace.poll_s:
-                proof.began_s += took_s
-        return [status for status in statuses if status.deployment_id in proofs]
-
-    async def _is_there(self, run: Run, proof: Proof) -> bool:
-        """Staying up is no word of the AI's own, and an engine may remember for most of a minute
-        what a host said before it lost its power: the host itself must answer now. Where it had to
-        be waited for, its AI proves itself from the beginning.
-        """
-        c, ctx = self._c, run.ctx
-        if proof.reason != "uptime" or ctx.get("engine", KEPT_BY_AGENT) == KEPT_BY_AGENT:
-            return True
-
-        def ask() -> Awaitable[EngineInfo]:
-            return c.engine.info(ctx["device_id"])
-
-        try:
-            await ask()
-        except Unavailable:
-            await self._patiently(run, ask)
-            proof.interrupt()
-            proof.began_s = None
-            return False
-        return True
-
-    async def _patiently(
-        self, run: Run, ask: Callable[[], Awaitable[_T]]
-    ) -> tuple[_T, float, bool]:
-        """The answer, how many seconds it took, and whether the device had to be waited for.
-        Raises Unavailable, for good, where it stays cut off.
-        """
-        c, ctx = self._c, run.ctx
-        engine = ctx.get("engine", KEPT_BY_AGENT)
-        began_s = c.clock.monotonic()
-        was_cut_off = False
-        while True:
-            try:
-                return await ask(), c.clock.monotonic() - began_s, was_cut_off
-            except Unavailable as error:
-                was_cut_off = True
-                lost_s = c.clock.monotonic() - began_s
-                if lost_s > c.pace.link_s:
-                    raise Permanent(error) from error
-                run.log(f"-- {error}; waiting for the device")
-                if engine != KEPT_BY_AGENT or await c.devices.wait_connected(
-                    ctx["device_id"], c.pace.link_s - lost_s
-                ):
-                    await asyncio.sleep(c.pace.poll_s)
-
-    async def _disproven(self, run: Run, one: Deployment, reason: str) -> None:
-        lines = [render_line(line) for line in await self._c.tail(one)]
-        for line in lines[-TAIL_LINES:]:
-            run.log(f"   | {line}")
-        async with self._c.db.write() as tx:
-            await store.change_deployments(tx, [one.id], message=reason[:500])
-        raise Permanent(
-            NotProven(
-                version=one.version,
-                device=run.ctx["result"]["device"],
-                device_id=one.device_id,
-                deployment_id=one.id,
-                reason=reason,
-                log=[line[:400] for line in lines[-SHOWN_LINES:]],
-            )
-        )
 
     # --- switch and retire
 
@@ -282,6 +153,7 @@ class Replace:
         if _nothing(ctx):
             return
         await self._wait_for_the_new_eyes(run)
+        await self._proving.must_be_wanted(run, _unit_ids(ctx))
         new = await self._read(_unit_ids(ctx))
         async with c.db.write() as tx:
             changed = await c.assignments.ledger.promote(tx, _unit_ids(ctx), ctx["old"])
@@ -312,7 +184,7 @@ class Replace:
         c, ctx = self._c, run.ctx
         if ctx.get("committed") or _nothing(ctx):
             return
-        old = await self._read(ctx["old"])
+        old = [one for one in await self._read(ctx["old"]) if one.state.live]
         async with c.db.write() as tx:
             given = await store.assignments_of(tx, _unit_ids(ctx))
             changed = await c.assignments.ledger.give_back(tx, given, old)
