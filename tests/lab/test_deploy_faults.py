@@ -5,7 +5,7 @@ runs goes on, what was begun ends well or is taken back whole, and it is said wh
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -17,6 +17,10 @@ from lab.yard import KUBECTL, Yard
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OUTAGE_S = 60.0
+AIS = """\
+ctr -n k8s.io containers ls -q 'labels."io.kubernetes.container.name"==ai' | sort > /run/lab-ais
+ctr -n k8s.io tasks ls | awk '$3 == "RUNNING" {print $1}' | sort | comm -12 - /run/lab-ais"""
+"""AIs that run on a host, by their containers."""
 DOCKERFILE = 'FROM python:3.11-slim\nCOPY main.py /main.py\nCMD ["python3", "/main.py"]\n'
 MANIFEST = '[package]\nname = "ticker"\n[needs]\ncamera = "none"\n[health]\nready = "uptime"\n'
 RUNS = """\
@@ -72,6 +76,31 @@ class Scene:
             f"cat /var/log/pods/haechi-ai_*/ai/*.log | grep -c 'version {version} tick' || :"
         )
         return int(said)
+
+    async def ever(self, version: str) -> list[dict[str, Any]]:
+        """Each deployment of it that there was on the worker, past ones too."""
+        params = {
+            "version_id": self.versions[version],
+            "device_id": self.yard.devices[self.worker.name],
+            "include_removed": True,
+        }
+        found = await self.yard.server.client.get("/deployments", params=params)
+        return list(found.json()["items"])
+
+    async def settled(self, version: str) -> None:
+        """Nothing is left of any other: not in the book, not in the cluster, not on the host."""
+        await self.yard.until(f"{version} is there alone", lambda: self.alone(version))
+        await self.worker.until(f"test $( ({AIS}) | wc -l) = 1", "one AI runs on the host")
+
+    async def alone(self, version: str) -> bool:
+        rows = await self.yard.deployments(self.worker)
+        known = [row["version"] for row in rows if row["state"] != "gone"]
+        if known != [version] or not await self.there(version):
+            return False
+        names = (await self.kubectl("get secrets -n haechi-ai -o name")).split()
+        mine = [name for name in names if not name.startswith("secret/pull-")]
+        (one,) = await self.yard.running(self.worker)
+        return len(mine) == 1 and mine[0].startswith(f"secret/{one['id']}-")
 
     async def containers(self) -> set[str]:
         return set((await self.worker.shell("ctr -n k8s.io tasks ls -q")).split())
@@ -134,3 +163,80 @@ async def test_a_registry_that_is_away_is_waited_for(scene: Scene):
         await faults.partition(scene.worker)
     await scene.yard.ended(operation)
     await scene.yard.until("the new one is there", lambda: scene.there("3"))
+
+
+async def test_an_image_that_the_node_lost_is_fetched_again(scene: Scene):
+    (one,) = await scene.yard.running(scene.worker)
+    before = await scene.pods()
+    digest = one["image"].partition("@")[2]
+    held = f"ctr -n k8s.io images ls | awk '$3 == \"{digest}\" {{print $1}}'"
+    assert await scene.worker.shell(held)
+    await scene.worker.shell(f"ctr -n k8s.io images rm --sync $({held})")
+    assert await scene.worker.shell(held) == ""
+    await scene.kubectl(f"delete pod -n haechi-ai -l haechi.internal/deployment-id={one['id']}")
+
+    async def another() -> bool:
+        return before.keys().isdisjoint(await scene.pods()) and await scene.there(one["version"])
+
+    await scene.yard.until("another pod runs it", another)
+    assert digest in await scene.worker.shell("ctr -n k8s.io images ls")
+    told = await scene.kubectl("get events -n haechi-ai --field-selector reason=Pulled -o json")
+    (pod,) = await scene.pods()
+    (event,) = [
+        event for event in json.loads(told)["items"] if event["involvedObject"]["uid"] == pod
+    ]
+    assert event["message"].startswith("Successfully pulled image"), event["message"]
+    await scene.settled(one["version"])
+    assert [row["id"] for row in await scene.yard.running(scene.worker)] == [one["id"]]
+
+
+async def test_a_node_that_loses_its_power_twice_gets_its_ai_once(scene: Scene):
+    """While it fetches the image, and while the AI proves itself."""
+    version = await scene.make("4")
+    await faults.partition(scene.worker, scene.yard.site.gateway)
+    operation = await scene.yard.begin_deploy(version, scene.worker)
+    await scene.until_said(operation, "agent.registry_unreachable")
+    await scene.worker.kill()
+    await scene.worker.start()  # with its power the partition has gone
+    await scene.yard.until_step(operation, "prove")
+    await scene.worker.kill()
+    await scene.until_said(operation, "waiting for the device")
+    await scene.worker.start()
+    await scene.yard.ended(operation)
+    await scene.settled("4")
+    assert len(await scene.ever("4")) == 1
+
+
+async def test_a_node_that_stays_away_is_named_and_left_as_it_was(scene: Scene):
+    """The deployment that it broke ends; the next one waits for it, as long as it was told to."""
+    version = await scene.make("5")
+    context = scene.yard.haechi.deployments.context
+    patient, context.pace = context.pace, replace(context.pace, link_s=20.0)
+    operation = await scene.yard.begin_deploy(version, scene.worker)
+    await scene.yard.until_step(operation, "prove")
+    (old,) = await scene.yard.running(scene.worker)
+    await scene.worker.kill()
+    failed = await scene.yard.ended(operation, state="failed")
+    context.pace = patient
+    english = {"Accept-Language": "en"}
+    shown = await scene.yard.server.client.get(f"/operations/{failed.id}", headers=english)
+    error = shown.json()["error"]
+    assert error["code"] == "clusters.node_away"
+    assert scene.worker.name in error["detail"]
+    assert error["remedy"].startswith("Check that host's power and network"), error
+    made = "get deployments -n haechi-ai -o jsonpath='{.items[*].metadata.name}'"
+    assert await scene.kubectl(made) == old["id"]
+    assert [row["id"] for row in await scene.yard.running(scene.worker)] == [old["id"]]
+    (new,) = await scene.ever("5")
+    assert (new["state"], new["outcome"]) == ("gone", "failed")
+
+    waiting = await scene.yard.begin_deploy(version, scene.worker, wait_s=3600)
+
+    async def waits() -> bool:
+        now = await scene.yard.haechi.operations.get(waiting.id)
+        return now.step == "preflight" and scene.worker.name in now.progress_text
+
+    await scene.yard.until("the next one waits for the node", waits)
+    await scene.worker.start()
+    await scene.yard.ended(waiting)
+    await scene.settled("5")
