@@ -41,6 +41,7 @@ PREPARED: Final = "/opt/fake/prepared"
 CA_DATA: Final = "RkFLRSBDQQ=="
 _INIT: Final = "kubeadm init --config"
 _JOIN: Final = "kubeadm join"
+_UPLOAD: Final = "kubeadm init phase upload-certs"
 _RESET: Final = "kubeadm reset"
 
 
@@ -312,6 +313,7 @@ class FakeSite:
         shell.on("cat /etc/haechi/node.json", do=lambda _: _cat(shell, MARKER))
         shell.on(lambda line: line.startswith("rm "), do=lambda call: _remove(shell, call))
         shell.on(lambda line: _INIT in line, do=lambda _: self._init(shell))
+        shell.on(lambda line: _UPLOAD in line, do=lambda _: self._upload(shell))
         shell.on(lambda line: _JOIN in line, do=lambda _: self._join(shell))
         shell.on(lambda line: _RESET in line, do=lambda _: self._reset(shell))
         return shell
@@ -336,6 +338,17 @@ class FakeSite:
             shell, cluster_id, documents["InitConfiguration"]["nodeRegistration"], control=True
         )
         return Ran(0, "Your Kubernetes control-plane has initialized successfully!")
+
+    def _upload(self, shell: FakeShell) -> Ran:
+        """The certificates, encrypted, and a token without rights whose end is theirs."""
+        documents = self.documents(shell)
+        known = self.kubes.of(documents["ClusterConfiguration"]["clusterName"]).objects
+        owner = {"name": "bootstrap-token-owner1", "namespace": "kube-system"}
+        known["Secret", "kube-system", owner["name"]] = {"kind": "Secret", "metadata": owner}
+        owners = [{"apiVersion": "v1", "kind": "Secret", "name": owner["name"]}]
+        metadata = {"name": "kubeadm-certs", "namespace": "kube-system", "ownerReferences": owners}
+        known["Secret", "kube-system", "kubeadm-certs"] = {"kind": "Secret", "metadata": metadata}
+        return Ran(0)
 
     def _join(self, shell: FakeShell) -> Ran:
         self.calls.append(("join", shell.host.device_id))

@@ -39,8 +39,12 @@ async def test_a_cluster_is_formed_from_bare_hosts(world):
         "beta": "dev-b",
     }
     assert ("DaemonSet", "kube-flannel", "kube-flannel-ds") in kube.objects
-    tokens = [key for key in kube.objects if key[0] == "Secret"]
-    assert tokens == [], "bootstrap tokens are withdrawn once all are in"
+    assert invitations(world, cluster_id) == [], "they are withdrawn once all are in"
+
+
+def invitations(world, cluster_id):
+    """What lets hosts join: tokens, and the certificates for control planes."""
+    return [name for kind, _, name in world.site.kubes.of(cluster_id).objects if kind == "Secret"]
 
 
 async def test_a_node_is_told_where_pods_call_from(world):
@@ -239,6 +243,47 @@ async def test_three_control_planes_join_one_after_the_other(world):
     assert all(f"{address}:6443" in first for address in addresses)
     kube = world.site.kubes.of(cluster_id)
     assert sum(node.control_plane for node in kube.nodes_by_name.values()) == 3
+    assert invitations(world, cluster_id) == []
+
+
+async def test_nothing_that_lets_hosts_join_stays_where_none_did(world):
+    cluster_id = await world.formed(workers=("dev-a",))
+    world.site.host("dev-n", name="cp-n")
+    for device_id, role in (("dev-b", "worker"), ("dev-n", "control_plane")):
+        world.site.refuse(device_id, "kubeadm join", "error: no", times=None)
+        added = await world.clusters.add_node(cluster_id, [device_id], role=role, by=SYSTEM)
+        assert (await world.ended(added)).state == "failed"
+        assert invitations(world, cluster_id) == []
+
+
+async def test_nor_where_joining_was_cancelled(world):
+    cluster_id = await world.formed(workers=("dev-a",))
+    shell, never = world.site.hosts.hosts["dev-b"], asyncio.Event()
+    shell.on(lambda line: "kubeadm join" in line, hold=never)
+    added = await world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM)
+    await shell.held.wait()
+    assert invitations(world, cluster_id) != []
+    await world.operations.cancel(added.id)
+    assert (await world.ended(added)).state == "cancelled"
+    assert invitations(world, cluster_id) == []
+
+
+async def test_a_token_that_cannot_be_withdrawn_takes_no_node_back(world):
+    """It ends by itself within the hour."""
+    cluster_id = await world.formed(workers=("dev-a",))
+    kube = world.site.kubes.of(cluster_id)
+    delete, silent = kube.delete, iter([True])
+
+    async def refuse_once(objects, **given):
+        if next(silent, False):
+            raise KubeUnreachable(cluster_id=cluster_id, reason="connection reset")
+        await delete(objects, **given)
+
+    kube.delete = refuse_once
+    added = await world.ended(await world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM))
+    assert added.state == "succeeded"
+    assert world.site.calls.count(("join", "dev-b")) == 1
+    assert "connection reset" in await world.log(added)
 
 
 async def test_forming_the_same_twice_is_one_operation(world):

@@ -181,9 +181,9 @@ class Forming:
                 continue  # the first, which initialised the cluster
             log = board.log(member)
             await board.stage(member, "joining", 0.65)
-            invitation = await self._joining.invite_control_plane(cluster, living, board.log)
-            await self._joining.join(cluster, member, invitation, living, log)
-            await self._joining.withdraw(cluster, invitation)
+            async with self._joining.invited(cluster, run.log) as invitation:
+                full = await self._joining.with_certificates(cluster, invitation, living, board.log)
+                await self._joining.join(cluster, member, full, living, log)
             await self._joining.take_kubeconfig(cluster, member, log)
             await c.change_member(member, joined_at=c.clock.now())
             await board.stage(member, "joined", 0.7)
@@ -200,15 +200,14 @@ class Forming:
             return
         everyone = await self._c.members(cluster.id)
         living = [one for one in everyone if one.is_control_plane and _is_in(one, members)]
-        invitation = await self._joining.invite(cluster)
 
         async def one(member: Member) -> None:
             await board.stage(member, "joining", 0.75)
             await self._joining.join(cluster, member, invitation, living, board.log(member))
             await board.stage(member, "joined", 0.8)
 
-        await self._each(run, board, workers, one)
-        await self._joining.withdraw(cluster, invitation)
+        async with self._joining.invited(cluster, run.log) as invitation:
+            await self._each(run, board, workers, one)
 
     async def wait_ready(self, run: Run) -> None:
         """All nodes Ready, and the cluster's own pods on them."""

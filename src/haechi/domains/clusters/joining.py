@@ -4,9 +4,12 @@ Each act looks first at what an interrupted try left: a host whose marker says `
 already; anything less is reset and begun anew.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, Final
 
 from haechi.core.clock import to_text
 from haechi.core.secrets import Secret
@@ -17,10 +20,13 @@ from haechi.domains.clusters.host.errors import CommandFailed, CommandTimedOut
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.marker import Marker
 from haechi.domains.clusters.model import Cluster, Member
+from haechi.domains.clusters.ports import Kube
 from haechi.errors import AppError
 
 OnText = Callable[[str], None]
 _TOKEN_LIFE = timedelta(hours=1)
+_WITHDRAW_S: Final = 15.0
+_CERTIFICATES: Final = "kubeadm-certs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +106,27 @@ class Joining:
 
     # --- the others
 
-    async def invite(self, cluster: Cluster) -> Invitation:
-        """A fresh token."""
+    @asynccontextmanager
+    async def invited(self, cluster: Cluster, log: OnText) -> AsyncIterator[Invitation]:
+        """A fresh token, for as long as hosts join by it, however that ends."""
         c = self._c
         token = kubeadm.new_token()
         expires_at = to_text(c.clock.now() + _TOKEN_LIFE)
         async with c.kube(cluster.id) as kube:
             await kube.apply([kubeadm.token_secret(token, expires_at)])
-        return Invitation(token, kubeconfig.ca_data((await c.access(cluster.id)).kubeconfig))
+        try:
+            yield Invitation(token, kubeconfig.ca_data((await c.access(cluster.id)).kubeconfig))
+        finally:
+            await self._withdraw(cluster, token, log)
 
-    async def invite_control_plane(
+    async def with_certificates(
         self,
         cluster: Cluster,
+        invitation: Invitation,
         control_planes: Sequence[Member],
         log: Callable[[Member], OnText],
     ) -> Invitation:
-        """With it, the first of `control_planes` that can offers its certificates for two hours."""
-        invitation = await self.invite(cluster)
+        """For a further control plane: the first of `control_planes` that can offers its own."""
         key = kubeadm.new_certificate_key()
 
         async def upload(sponsor: Member, shell: Shell) -> None:
@@ -133,11 +143,14 @@ class Joining:
         await self._c.by_first(control_planes, upload, log=log)
         return replace(invitation, certificate_key=key)
 
-    async def withdraw(self, cluster: Cluster, invitation: Invitation) -> None:
-        """Its token is of no use any more."""
-        made = kubeadm.token_secret(invitation.token, "")
-        async with self._c.kube(cluster.id) as kube:
-            await kube.delete([made], wait_s=0)
+    async def _withdraw(self, cluster: Cluster, token: Secret, log: OnText) -> None:
+        """Nobody joins by it any more. Where the API is away it ends by itself in two hours."""
+        try:
+            async with asyncio.timeout(_WITHDRAW_S), self._c.kube(cluster.id) as kube:
+                made = [kubeadm.token_secret(token, ""), *await _offered(kube)]
+                await kube.delete(made, wait_s=0)
+        except (AppError, TimeoutError) as error:
+            log(f"-- what hosts join by could not be withdrawn, it ends by itself: {error}")
 
     async def join(
         self,
@@ -256,6 +269,17 @@ class Joining:
             if isinstance(told, HostStepFailed):
                 raise told from error
             raise
+
+
+async def _offered(kube: Kube) -> list[dict[str, Any]]:
+    """The certificates that kubeadm laid down, and the token that it lets them end with."""
+    found = await kube.get("v1", "Secret", _CERTIFICATES, kubeadm.NAMESPACE)
+    if found is None:
+        return []
+    owners = found["metadata"].get("ownerReferences") or []
+    return [
+        kubeadm.named_secret(name) for name in (*(one["name"] for one in owners), _CERTIFICATES)
+    ]
 
 
 def _nothing(line: str) -> None:

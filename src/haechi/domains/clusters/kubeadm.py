@@ -25,6 +25,7 @@ from haechi.domains.clusters.model import (
     api_name,
 )
 
+NAMESPACE: Final = "kube-system"
 FOLDER: Final = "/etc/haechi"
 CONFIG: Final = f"{FOLDER}/kubeadm.yaml"
 DISCOVERY: Final = f"{FOLDER}/discovery.conf"
@@ -33,7 +34,8 @@ CA_FILE: Final = "/etc/kubernetes/pki/ca.crt"
 UNIT: Final = "haechi-kubeadm"
 CRI_SOCKET: Final = "unix:///run/containerd/containerd.sock"
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-TOKEN_TTL: Final = "1h0m0s"  # noqa: S105 - a duration
+TOKEN_TTL: Final = "1m0s"  # noqa: S105 - a duration
+"""Of the token that init makes in any case: nobody joins by it."""
 KUBELET_WAIT: Final = "2m0s"
 CONTROL_PLANE_WAIT: Final = "4m0s"
 RUN_TIMEOUT_S: Final = 600.0
@@ -190,13 +192,20 @@ def discovery_document(cluster_id: str, ca_data: str) -> dict[str, Any]:
     }
 
 
+def named_secret(name: str) -> dict[str, Any]:
+    """One of those by which hosts join."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+    }
+
+
 def token_secret(token: Secret, expires_at: str) -> dict[str, Any]:
     """The Secret that makes a bootstrap token known to a cluster that runs."""
     token_id, _, token_secret_part = token.reveal().partition(".")
     return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": f"bootstrap-token-{token_id}", "namespace": "kube-system"},
+        **named_secret(f"bootstrap-token-{token_id}"),
         "type": "bootstrap.kubernetes.io/token",
         "stringData": {
             "token-id": token_id,
