@@ -309,6 +309,11 @@ class Calls:
     async def _send(self, asked: BasicRequest, what: str) -> httpx2.Response:
         """The response, not read yet; an error status is raised."""
         response = await self._response(asked)
+        if response.status_code == 403:
+            # One that has just started knows no rights yet, and refuses everybody.
+            await response.aclose()
+            await self._check_ready(what)
+            response = await self._response(asked)
         if response.is_success:
             return response
         try:
@@ -316,6 +321,13 @@ class Calls:
         finally:
             await response.aclose()
         raise self._error(response.status_code, what, text)
+
+    async def _check_ready(self, what: str) -> None:
+        response = await self._response(BasicRequest("GET", "readyz"))
+        await response.aclose()
+        if not response.is_success:
+            reason = f"{what}: the API has started and is not ready"
+            raise KubeUnreachable(cluster_id=self.cluster_id, reason=reason)
 
     async def _response(self, asked: BasicRequest) -> httpx2.Response:
         """With one more try where a connection broke that had been made."""

@@ -46,6 +46,8 @@ class KubeApi:
     store: KubeStore = field(default_factory=KubeStore)
     version: str = "v1.36.3"
     faults: list[tuple[int, str]] = field(default_factory=list)
+    ready: bool = True
+    """What `/readyz` says. One that is not ready knows nobody's rights."""
     """(status, message) of the next calls, one each."""
     hold: asyncio.Event | None = None
     """Calls wait here before they are answered."""
@@ -65,6 +67,10 @@ class KubeApi:
     async def _safely(self, request: Request) -> Response:
         if self.hold is not None:
             await self.hold.wait()
+        if request.url.path == "/readyz":
+            return Response("ok" if self.ready else "not ok", 200 if self.ready else 500)
+        if not self.ready:
+            return _status(403, "Forbidden", "everybody is forbidden everything")
         if self.faults:
             status, message = self.faults.pop(0)
             return _status(status, "Fault", message)

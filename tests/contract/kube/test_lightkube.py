@@ -362,11 +362,22 @@ async def test_an_api_that_says_nothing_is_given_up(kube, client, monkeypatch):
     ],
 )
 async def test_refusals_are_told_apart(kube, client, status, message, kind):
-    kube.api.faults.append((status, message))
+    kube.api.faults += [(status, message)] * 2
     with pytest.raises(kind) as caught:
         await client.version()
     assert type(caught.value) is kind
     assert message in caught.value.data["reason"]
+
+
+async def test_an_api_that_knows_no_rights_yet_is_not_taken_at_its_word(kube, client):
+    kube.api.ready = False
+    with pytest.raises(KubeUnreachable) as caught:
+        await client.version()
+    assert "not ready" in caught.value.data["reason"]
+    kube.api.ready = True
+    # It got ready between the refusal and the question.
+    kube.api.faults.append((403, "everybody is forbidden everything"))
+    assert await client.version() == "1.36.3"
 
 
 async def test_a_long_refusal_is_cut(kube, client):
