@@ -5,6 +5,7 @@
 """
 
 import os
+import random
 import re
 import signal
 import socket
@@ -22,6 +23,8 @@ HAECHI: Final = (sys.executable, "-c", "from haechi.cli.main import main; main()
 PASSWORD: Final = "a-password-for-tests"  # noqa: S105 - of a server that lives for a test
 START_LIMIT_S: Final = 180.0
 STOP_LIMIT_S: Final = 90.0
+_NOT_GIVEN_AWAY: Final = (20_000, 32_000)
+"""Below `net.ipv4.ip_local_port_range`."""
 _READY: Final = re.compile(r"haechi is ready: (\S+)")
 
 
@@ -30,18 +33,20 @@ class ServerEnded(Exception):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing listens on, each with a free one after it."""
+    """Ports of loopback that nothing listens on, each with a free one after it: of those that the
+    kernel gives to nobody who asks for any port, so that they stay free until they are used.
+    """
     found: list[int] = []
     while len(found) < count:
+        port = random.randrange(*_NOT_GIVEN_AWAY, 2)  # noqa: S311 - no secret
         with socket.socket() as one, socket.socket() as after:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
             try:
+                one.bind(("127.0.0.1", port))
                 after.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
+            except OSError:
                 continue
-            if port - 1 not in found and port + 1 not in found:
-                found.append(port)
+        if port not in found:
+            found.append(port)
     return found
 
 

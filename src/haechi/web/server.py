@@ -75,10 +75,14 @@ def bind(address: str) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
+    address: str = ""
     on_started: Callable[[], None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # somebody else has bound the port too, and listened first
+            raise CannotListen(address=self.address, reason=str(error)) from error
         if self.started and self.on_started is not None:
             self.on_started()
 
@@ -130,6 +134,7 @@ class Servers:
     """Bind first, then `run()` until `stop()`."""
 
     def __init__(self, listeners: list[Listener], stopping: Callable[[], None]) -> None:
+        self._listeners = listeners
         self._stopping = stopping
         self._stopped = False
         self._sockets: list[socket.socket] = []
@@ -168,8 +173,8 @@ class Servers:
             if ready is not None and self.started:
                 ready()
 
-        for server in self._servers:
-            server.on_started = look
+        for server, listener in zip(self._servers, self._listeners, strict=True):
+            server.address, server.on_started = listener.address, look
         await asyncio.gather(
             *(
                 server.serve(sockets=[sock])

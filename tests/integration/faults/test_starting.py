@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from haechi.cli.main import main
 from haechi.testing.processes import ServerProcess, command
+from haechi.web.server import CannotListen, Listener, Servers
 
 from .conftest import serving, until
 
@@ -110,6 +111,19 @@ def test_ports_that_are_taken(serve_here, flag):
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert address in serve_here("web.cannot_listen", 5, f"{flag}={address}")
+
+
+async def test_a_port_that_is_taken_between_binding_and_listening():
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        servers = Servers([Listener(None, address)], stopping=lambda: None)
+        taken.listen()
+        with pytest.raises(CannotListen) as caught:
+            await servers.run()
+    servers.close()
+    assert caught.value.data["address"] == address
 
 
 def test_a_taken_port_of_the_registry_is_named_and_taken_up_when_free(tmp_path):
