@@ -38,6 +38,9 @@ OnBytes = Callable[[bytes], None]
 Source = AsyncIterator[bytes]
 
 _CHUNK: Final = 256 * 1024
+_UNDER_WAY: Final = 8
+"""Pieces (`_CHUNK`) that SSH's window takes at once: the last of them are still to be carried when
+all have been given."""
 _SESSIONS: Final = 8
 """sshd's own MaxSessions is 10 unless somebody lowered it; the rest is for ending commands."""
 _SLACK_S: Final = 15.0
@@ -312,6 +315,7 @@ class _Run:
             elif stdin is not None:
                 async for data in stdin:
                     await self._pour(process, data)
+                self._moved(_UNDER_WAY)
             process.stdin.write_eof()
 
     async def _pour(self, process: "asyncssh.SSHClientProcess[bytes]", data: bytes) -> None:
@@ -319,9 +323,12 @@ class _Run:
         await process.stdin.drain()
         self._moved()
 
-    def _moved(self) -> None:
-        if self._stall is not None and self._job.stall_s is not None:
-            self._stall.reschedule(asyncio.get_running_loop().time() + self._job.stall_s)
+    def _moved(self, pieces: int = 1) -> None:
+        """From now on there is time for so many pieces; what was given before is not taken back."""
+        if self._stall is None or self._job.stall_s is None:
+            return
+        until_s = asyncio.get_running_loop().time() + self._job.stall_s * pieces
+        self._stall.reschedule(max(until_s, self._stall.when() or 0.0))
 
     def _ended(self, process: "asyncssh.SSHClientProcess[bytes]") -> Ended:
         target, host = self._link.target, self._link.host

@@ -228,6 +228,8 @@ class Wire:
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
     cut_after_bytes: int | None = None
     """Cut everything once so many bytes went to the target."""
+    bytes_per_s: float | None = None
+    """How fast it is to the target, as a bad radio link."""
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _tasks: Tasks = field(default_factory=lambda: Tasks("wire"))
 
@@ -283,6 +285,8 @@ class Wire:
                         self.cut_after_bytes = None
                         self.cut()
                         return
+                if counted and self.bytes_per_s is not None:
+                    await asyncio.sleep(len(data) / self.bytes_per_s)
                 sink.write(data)
                 await sink.drain()
             sink.close()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from haechi.adapters import ssh_link
 from haechi.adapters import ssh_scripts as scripts
 from haechi.domains.clusters.host.errors import (
     FileMissing,
@@ -135,7 +136,10 @@ async def test_a_transfer_that_moves_may_take_as_long_as_it_takes(site, tmp_path
         assert not [line for line in carrying if "timeout -k" in line]
 
 
-async def test_a_transfer_that_does_not_move_is_given_up_and_goes_on_later(site, tmp_path):
+async def test_a_transfer_that_does_not_move_is_given_up_and_goes_on_later(
+    site, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ssh_link, "_END_S", 0.2)  # it cannot be ended there over a dead link
     async with site(replace(PACE, stall_s=4)) as it, it.open() as shell:
         source, target = tmp_path / "source", it.folder / "target"
         source.write_bytes(os.urandom(20_000_000))
@@ -152,6 +156,18 @@ async def test_a_transfer_that_does_not_move_is_given_up_and_goes_on_later(site,
         await shell.send(source, str(target), digest=digest)
         assert target.read_bytes() == source.read_bytes()
         assert it.wire.carried_bytes - before < 20_000_000
+
+
+async def test_a_slow_link_that_moves_is_no_stall(site, tmp_path):
+    """Of what a link is given it takes megabytes at once, and needs longer for them than a stall
+    may last.
+    """
+    async with site(replace(PACE, stall_s=2)) as it, it.open() as shell:
+        source, target = tmp_path / "source", it.folder / "target"
+        source.write_bytes(os.urandom(1_200_000))
+        it.wire.bytes_per_s = 300_000
+        await shell.send(source, str(target))
+        assert target.read_bytes() == source.read_bytes()
 
 
 async def test_a_damaged_beginning_is_sent_anew(site, tmp_path):
