@@ -1,6 +1,6 @@
 """One host: started like a machine, reached like a machine, broken like a machine.
 
-`shell()` goes past the network (podman exec), so that a test can look at what it has just cut off.
+`shell()` goes past the network (`lab.inside`), so that a test can look at what it has just cut off.
 What is under test goes in by SSH like everybody else.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab import engine
 from lab.engine import LabError, Said
+from lab.inside import AGAIN, Inside
 
 UP_LIMIT_S = 120
 DISKS = ("/var/lib/containerd", "/var/lib/docker", "/var/lib/kubelet", "/var/lib/etcd")
@@ -45,6 +46,7 @@ class Host:
     memory: str | None = None
     small_disks: dict[str, str] = field(default_factory=dict)
     seeds: dict[str, Path] = field(default_factory=dict)
+    _inside: Inside | None = field(default=None, repr=False, compare=False)
 
     async def create(self, *labels: str) -> None:
         """Lay it out without starting it. Its disks are anonymous volumes and go with it."""
@@ -95,7 +97,7 @@ class Host:
             for login in (self.keeper, self.robot)
             if login.password
         )
-        await engine.podman(*("exec", "-i", self.container, "chpasswd"), stdin=passwords.encode())
+        await self.shell("chpasswd", stdin=passwords.encode())
         home = f"/home/{self.robot.user}/.ssh"
         await self.shell(
             f"printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n' {self.hostname} > /etc/hosts\n"
@@ -154,28 +156,39 @@ class Host:
     async def tries(
         self, script: str, *, stdin: bytes = b"", timeout_s: float = 60, user: str = "root"
     ) -> Said:
-        """The same, whatever the code is."""
-        return await engine.podman(
-            *("exec", "-i", "--user", user, self.container, "sh", "-euc", script),
-            stdin=stdin,
-            timeout_s=timeout_s,
-            check=False,
-        )
+        """The same, whatever the code is; of one that is off it is 125."""
+        return await self._run("sh", "-euc", script, stdin=stdin, timeout_s=timeout_s, user=user)
+
+    async def _run(
+        self, *words: str, stdin: bytes = b"", timeout_s: float, user: str = "root"
+    ) -> Said:
+        try:
+            inside = await self._entered()
+        except LabError as error:
+            return Said(125, "", str(error))
+        argv = inside.argv(*words, user=user)
+        return await engine.run(argv, stdin=stdin, timeout_s=timeout_s, check=False)
 
     async def holds(self, script: str) -> bool:
         """Does the script end with code 0?"""
         return (await self.tries(script)).status == 0
 
     async def until(self, script: str, what: str, timeout_s: float = 120) -> None:
-        """Ask until the script ends with code 0. Raises LabError naming what did not come true."""
-        said = None
-        try:
-            async with asyncio.timeout(timeout_s):
-                while (said := await self.tries(script)).status:
-                    await asyncio.sleep(0.1)
-        except TimeoutError as e:
-            words = said.err.strip()[-500:] if said else ""
-            raise LabError(f"{self.name}: not after {timeout_s:.0f} s: {what}. {words}") from e
+        """Ask until the script ends with code 0. Raises LabError naming what did not come true.
+
+        Asked in the host itself, and again from here where it went off meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + timeout_s
+        words = ""
+        while (left_s := ends_s - loop.time()) > 0:
+            limit = ("timeout", "--kill-after=5", f"{left_s:.1f}")
+            said = await self._run(*limit, "sh", "-c", AGAIN, "sh", script, timeout_s=left_s + 30)
+            if said.status == 0:
+                return
+            words = said.err.strip()[-500:]
+            await asyncio.sleep(0.2)
+        raise LabError(f"{self.name}: not after {timeout_s:.0f} s: {what}. {words}")
 
     async def journal(self, unit: str | None = None, lines: int = 200) -> str:
         chosen = f"-u {shlex.quote(unit)}" if unit else ""
@@ -190,10 +203,17 @@ class Host:
 
     async def pid(self) -> int:
         """The process of its init, as the machine counts."""
-        said = await engine.podman("inspect", "--format", "{{.State.Pid}}", self.container)
-        if (pid := int(said.out)) == 0:
-            raise LabError(f"{self.name} is off")
-        return pid
+        return (await self._entered()).pid
+
+    async def _entered(self) -> Inside:
+        """Raises LabError if it is off."""
+        if self._inside is None or not self._inside.there:
+            said = await engine.podman("inspect", "--format", "{{.State.Pid}}", self.container)
+            try:
+                self._inside = Inside.of(int(said.out) or -1)
+            except OSError as error:
+                raise LabError(f"{self.name} is off") from error
+        return self._inside
 
     async def on_its_network(self, *argv: str, stdin: bytes = b"", check: bool = True) -> Said:
         """Run a program of this machine inside the host's network namespace."""
