@@ -16,7 +16,6 @@ from haechi.domains.clusters.bundle.model import Bundle
 from haechi.domains.clusters.host.ports import Shell, Target
 from lab import Host, Site, engine, images, ready
 
-
 LONGEST = (
     "test_high_availability",
     "test_care_replace",
