@@ -16,7 +16,7 @@ COLUMNS: Final = ["id", "name", "state", "kubernetes_version", "nodes", "formed_
 MEMBERS: Final = ["node_name", "role", "state", "address", "device_id", "message"]
 FINDINGS: Final = ["host", "level", "name", "accepted", "detail", "remedy"]
 STEPS: Final = ["name", "title", "hosts"]
-PROOF: Final = ["device_id", "state", "before_at", "after_at", "differences"]
+PROOF: Final = ["node_name", "state", "before_at", "after_at", "differences"]
 
 
 @click.group()
@@ -189,7 +189,12 @@ def delete_cluster(api: Api, cluster_ref: str, no_wait: bool) -> None:
 @pass_api
 def show_proof(api: Api, cluster_ref: str) -> None:
     """Show each host before forming against after deleting."""
-    found = api.get(f"/clusters/{_id(api, cluster_ref)}/proof")
+    path = f"/clusters/{_id(api, cluster_ref)}"
+    found = api.get(f"{path}/proof")
+    if not api.json_output:
+        members = {one["device_id"]: one for one in api.get(path)["members"]}
+        for one in found["hosts"]:
+            one["node_name"] = members[one["device_id"]]["node_name"]
     api.show(found if api.json_output else found["hosts"], PROOF)
 
 

@@ -56,9 +56,15 @@ async def test_from_check_to_proof_by_names(rest, cli):
     assert (await cli("cluster", "rename", "gate", "yard"))[0] == 0
     assert (await cli("cluster", "remove", "yard", "edge"))[0] == 0
     assert (await cli("cluster", "add", "yard", "edge"))[0] == 0
-    assert (await cli("cluster", "delete", "yard"))[0] == 0
+    assert (await cli("cluster", "remove", "yard", "edge"))[0] == 0
+    code, shown, log = await cli("cluster", "delete", "yard")
+    assert code == 0
+    rows = [line.split() for line in shown.splitlines()[1:]]
+    assert {name: stage for name, _, stage, *_ in rows} == {"edge": "clean", "master": "clean"}
+    assert "edge: clean" in log
     code, shown, _ = await cli("cluster", "proof", one["id"])
     assert shown.count("clean") == 2
+    assert {row.split()[0] for row in shown.splitlines()[1:]} == {"edge", "master"}
 
 
 async def test_exit_codes_tell_what_went_wrong(rest, cli):

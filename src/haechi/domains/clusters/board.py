@@ -21,7 +21,7 @@ class Board:
         """Where a host is now: `checking`, `preparing`, `joining`, …, `ready`. `ratio` is of the
         whole operation.
         """
-        entry = self._entry(member)
+        entry = self.entry(member)
         entry["stage"] = stage
         self._run.progress(ratio, f"{member.node_name}: {stage}")
         await self._run.save()
@@ -31,7 +31,7 @@ class Board:
 
     def part(self, member: Member, ratio: float) -> None:
         """How far the stage itself is; not saved."""
-        self._entry(member)["ratio"] = round(min(max(ratio, 0.0), 1.0), 3)
+        self.entry(member)["ratio"] = round(min(max(ratio, 0.0), 1.0), 3)
 
     def log(self, member: Member) -> Callable[[str], None]:
         name = member.node_name
@@ -43,13 +43,13 @@ class Board:
 
     def failed(self, member: Member, error: AppError) -> None:
         """It is out of this operation; the others go on."""
-        entry = self._entry(member)
+        entry = self.entry(member)
         entry["stage"] = "failed"
         entry["error"] = {"code": error.code, "data": error.data}
         self._run.log(f"[{member.node_name}] !! {error}")
 
     def forgive(self, member: Member) -> None:
-        self._entry(member).pop("error", None)
+        self.entry(member).pop("error", None)
 
     def error_of(self, device_id: str) -> Mapping[str, Any] | None:
         return self._hosts.get(device_id, {}).get("error")
@@ -66,7 +66,8 @@ class Board:
     def out(self, members: Sequence[Member]) -> list[Member]:
         return [one for one in members if self.error_of(one.device_id) is not None]
 
-    def _entry(self, member: Member) -> dict[str, Any]:
+    def entry(self, member: Member) -> dict[str, Any]:
+        """What is told of a host; made where nothing was told of it yet."""
         return self._hosts.setdefault(
             member.device_id, {"name": member.node_name, "role": member.role}
         )

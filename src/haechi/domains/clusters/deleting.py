@@ -71,16 +71,20 @@ class Deleting:
         )
 
     async def prove(self, run: Run) -> None:
-        """Each host before forming against now, into the operation's result."""
+        """Each host before forming against now, into the operation's result; also those that had
+        left before.
+        """
         c = self._c
+        board = Board(run)
         pending = 0
-        hosts = run.ctx["result"].setdefault("hosts", {})
+        members = {one.device_id: one for one in await c.members(run.subject, all_ever=True)}
         for proof in await self._cleaning.proof(run.subject):
-            entry = hosts.setdefault(proof.device_id, {})
+            entry = board.entry(members[proof.device_id])
+            entry.setdefault("stage", proof.state)
             entry["proof"] = proof.state
             entry["differences"] = len(proof.differences)
             pending += proof.state == "pending"
-            run.log(f"{entry.get('name', proof.device_id)}: {proof.state}")
+            run.log(f"{entry['name']}: {proof.state}")
             for difference in proof.differences:
                 run.log(f"  {difference}")
         run.ctx["result"]["pending"] = pending
