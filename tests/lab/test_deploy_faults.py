@@ -35,6 +35,7 @@ for tick in itertools.count():
 @dataclass
 class Scene:
     yard: Yard
+    cluster_id: str
     master: Host
     worker: Host
     versions: dict[str, str] = field(default_factory=dict)
@@ -125,8 +126,8 @@ async def scene(bundle, tmp_path_factory) -> AsyncIterator[Scene]:
         listen = {"registry.listen": f"{site.gateway}:0"}
         async with Yard.open(site, tmp_path_factory.mktemp("faults") / "data", **listen) as yard:
             await yard.map_base_image()
-            await yard.form([master], [worker])
-            one = Scene(yard, master, worker)
+            cluster_id = await yard.form([master], [worker])
+            one = Scene(yard, cluster_id, master, worker)
             await yard.deploy(await one.make("1"), worker)
             yield one
 
@@ -240,3 +241,40 @@ async def test_a_node_that_stays_away_is_named_and_left_as_it_was(scene: Scene):
     await scene.worker.start()
     await scene.yard.ended(waiting)
     await scene.settled("5")
+
+
+async def test_a_dead_node_is_removed_once_its_deployment_is_cancelled(scene: Scene):
+    """Last: the worker is none any more. Nothing is left behind, neither then nor when it is back."""
+    version, device_id = await scene.make("6"), scene.yard.devices[scene.worker.name]
+    node = f"/clusters/{scene.cluster_id}/nodes/{device_id}"
+    call = scene.yard.server.client.request
+    context = scene.yard.haechi.deployments.context
+    context.pace = replace(context.pace, link_s=3600.0)
+    operation = await scene.yard.begin_deploy(version, scene.worker, strategy="recreate")
+    await scene.yard.until_step(operation, "prove")
+    await scene.worker.kill()
+    await scene.until_said(operation, "waiting for the device")
+    await scene.yard.until_node(scene.cluster_id, scene.worker, "dead")
+    refused = (await call("DELETE", node)).json()
+    assert refused["code"] == "clusters.host_busy"
+    assert refused["data"]["operation_id"] == operation.id
+    assert (await call("POST", f"/operations/{operation.id}/cancel")).status_code == 202
+    await scene.yard.ended(operation, state="cancelled")
+    await scene.yard.does("DELETE", node)
+    assert await scene.yard.deployments(scene.worker) == []
+    assert {row["state"] for row in await scene.ever("6")} == {"gone"}
+    assert await scene.kubectl("get deployments,pods -n haechi-ai -o name") == ""
+    names = await scene.kubectl("get nodes -o jsonpath='{.items[*].metadata.name}'")
+    assert names == scene.master.hostname
+
+    await scene.worker.start()
+
+    async def cleaned() -> bool:
+        found = await call("GET", f"/clusters/{scene.cluster_id}")
+        members = {one["device_id"]: one["state"] for one in found.json()["members"]}
+        return members[device_id] == "gone"
+
+    await scene.yard.until("the host is cleaned by itself", cleaned)
+    assert await scene.worker.shell("ctr -n k8s.io containers ls -q") == ""
+    assert not await scene.worker.holds("systemctl is-active --quiet kubelet")
+    assert await scene.yard.deployments(scene.worker) == []
