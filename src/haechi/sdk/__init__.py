@@ -448,6 +448,31 @@ class _Away(Exception):
         self.retry_after_s = retry_after_s
 
 
+class _OneWrite(http.client.HTTPConnection):
+    """Head and body go out together: in two packets each result would wake its receiver twice."""
+
+    _held: list[Any] | None = None
+
+    def request(self, *args: Any, **more: Any) -> None:
+        held: list[Any] = []
+        self._held = held
+        try:
+            super().request(*args, **more)
+        finally:
+            self._held = None
+        super().send(b"".join(held))
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held.append(data)
+
+
+class _OneWriteTls(_OneWrite, http.client.HTTPSConnection):
+    pass
+
+
 class _Link:
     """One kept-alive HTTP connection, owned by one thread; reopened when it broke."""
 
@@ -486,9 +511,9 @@ class _Link:
         self.close()
         if scheme == "https":
             tls = ssl.create_default_context(cafile=os.environ.get("HAECHI_CA_FILE") or None)
-            self._connection = http.client.HTTPSConnection(netloc, timeout=timeout_s, context=tls)
+            self._connection = _OneWriteTls(netloc, timeout=timeout_s, context=tls)
         else:
-            self._connection = http.client.HTTPConnection(netloc, timeout=timeout_s)
+            self._connection = _OneWrite(netloc, timeout=timeout_s)
         self._origin = (scheme, netloc)
         return False
 

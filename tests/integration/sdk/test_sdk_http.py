@@ -214,3 +214,32 @@ def test_sigterm_ends_the_program_and_loses_nothing(intake, ending, tmp_path: Pa
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0
     assert len(intake.rows) == 50
+
+
+def test_a_request_is_one_write_on_the_socket() -> None:
+    """Two packets would wake the agent twice for each result."""
+
+    class Counting:
+        def __init__(self, sock) -> None:
+            self.sock = sock
+            self.writes: list[bytes] = []
+
+        def sendall(self, data: bytes) -> None:
+            self.writes.append(data)
+            self.sock.sendall(data)
+
+        def __getattr__(self, name: str):
+            return getattr(self.sock, name)
+
+    intake = Intake()
+    link = haechi.sdk._Link("token")
+    try:
+        url = f"{intake.url}/v1/results"
+        assert link.request("POST", url, b"[]")[0] == 200
+        counting = link._connection.sock = Counting(link._connection.sock)
+        assert link.request("POST", url, b'[{"seq":1}]')[0] == 200
+        assert intake.rows == [{"seq": 1}]
+        assert [data.endswith(b'\r\n\r\n[{"seq":1}]') for data in counting.writes] == [True]
+    finally:
+        link.close()
+        intake.close()
