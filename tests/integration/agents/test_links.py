@@ -189,6 +189,29 @@ async def test_samples_results_and_ack_after_commit(site):
     await eventually(lambda: listened == [2])
 
 
+async def test_a_few_results_are_acknowledged_together(site):
+    async def keep(device_id, queue_id, from_seq, rows, lost):
+        return from_seq + len(rows) - 1
+
+    stored = []
+    site.agents.on_results(keep)
+    site.agents.listen_results(lambda device_id, rows: stored.append(len(rows)))
+    agent = await site.connect(await site.device("gate"))  # the server's clock does not tick yet
+    row = AgentResult(Result(), "dep-a", 1, 2, "boot-1")
+    await agent.send(Results("queue-1", 1, [row]))
+    await agent.send(Results("queue-1", 2, [row]))
+    await eventually(lambda: len(stored) == 2)
+    await agent.send(Results("queue-1", 3, [row]))
+    await agent.until(lambda: agent.acks)
+    await agent.send(Results("queue-1", 4, [row] * 100))
+    await agent.until(lambda: len(agent.acks) == 2)
+    await agent.send(Results("queue-1", 104, [row]))
+    await eventually(lambda: len(stored) == 5)
+    await site.agents.start()
+    await agent.until(lambda: len(agent.acks) == 3)
+    assert [ack.results_through for ack in agent.acks] == [3, 103, 104]
+
+
 async def test_a_node_agent_says_whether_its_runtime_runs_while_it_is_there(site):
     old = []
     site.agents.on_samples(lambda _device, rows, backfill: old.extend(rows if backfill else ()))

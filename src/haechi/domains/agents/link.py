@@ -23,6 +23,7 @@ from haechi.errors import AppError
 from haechi.protocol.commands import Verb, from_wire, to_wire
 from haechi.protocol.frames import (
     MAX_FRAME_BYTES,
+    Ack,
     CancelCommand,
     Chunk,
     Command,
@@ -41,6 +42,10 @@ log = logging.getLogger(__name__)
 MAX_OUT_BYTES: Final = 32 * 1024 * 1024
 MAX_COMMANDS: Final = 256
 MAX_UNACKED: Final = 16
+ACK_BATCHES: Final = 3
+"""So many stored batches are acknowledged at once: an agent sends four ahead and then waits."""
+ACK_ROWS: Final = 100
+"""So is a big one: more of the kind will follow."""
 _FRAMES_PER_S: Final = 400.0
 _FRAMES_BURST: Final = 4000.0
 _BYTES_PER_S: Final = 32.0 * 1024 * 1024
@@ -104,6 +109,9 @@ class Link:
         self._pending: dict[str, _Pending] = {}
         self._results: deque[Results] = deque()
         self._results_task: asyncio.Task[None] | None = None
+        self._ack: Ack | None = None
+        self._unsaid = 0
+        """Stored batches that the agent has not heard of."""
         self._frames = Bucket(_FRAMES_PER_S, _FRAMES_BURST, now_s())
         self._bytes = Bucket(_BYTES_PER_S, _BYTES_BURST, now_s())
         self._tasks = Tasks(f"link:{device_id}")
@@ -127,6 +135,20 @@ class Link:
         self._out.append(data)
         self._out_bytes += len(data)
         self._out_ready.set()
+
+    def acknowledge(self, ack: Ack, rows: int) -> None:
+        """Of a few rows with the next tick: a frame for each would wake a small device twice as
+        often as its results do."""
+        self._ack = ack
+        self._unsaid += 1
+        if self._unsaid >= ACK_BATCHES or rows >= ACK_ROWS:
+            self.say_ack()
+
+    def say_ack(self) -> None:
+        """Tell what is stored and has not been told."""
+        ack, self._ack, self._unsaid = self._ack, None, 0
+        if ack is not None:
+            self.send(ack)
 
     async def _write(self) -> None:
         try:

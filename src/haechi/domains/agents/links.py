@@ -329,7 +329,7 @@ class Links:
                 await self._directory.note_stream(status)
 
     async def _store(self, link: Link, frame: Results) -> None:
-        """Acknowledge after commit; while the results domain cannot take them, ask it again."""
+        """Acknowledged after commit; while the results domain cannot take them, ask it again."""
         if self.results_handler is None:
             return
         through: int | None = None
@@ -341,7 +341,7 @@ class Links:
             except AppError as error:
                 log.warning("results of %s wait: %s", link.device_id, error)
                 await self._clock.sleep(error.retry_after_s or _RETRY_RESULTS_S)
-        link.send(Ack(frame.queue_id, through))
+        link.acknowledge(Ack(frame.queue_id, through), len(frame.rows))
         for listener in self.results_listeners:
             listener(link.device_id, frame.rows)
 
@@ -363,11 +363,12 @@ class Links:
                     await self._records.save(tx)
 
     def tick(self) -> None:
-        """Judge everybody; once a second, ping."""
+        """Acknowledge, judge everybody; once a second, ping."""
         now_s = self._clock.monotonic()
         self._forgive_own_absence(now_s)
         now = self._clock.now()
         for device_id, link in self._links.items():
+            link.say_ack()
             record = self._records.of(device_id)
             if record.last_word_s is None or link.last_word_s > record.last_word_s:
                 record.last_word_s = link.last_word_s
