@@ -33,6 +33,7 @@ MAX_PIPELINED: Final = 4
 REQUEST_S: Final = 30.0
 IDLE_S: Final = 75.0
 SWEEP_S: Final = 5.0
+_REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
 
 
 @dataclass
@@ -147,6 +148,7 @@ class _Connection(asyncio.Protocol):
         self._held_bytes = 0
         self._writable = asyncio.Event()
         self._writable.set()
+        self._asked = asyncio.Event()
         self._busy = False
         self._worker: asyncio.Task[None] | None = None
         self._peer = ""
@@ -235,17 +237,16 @@ class _Connection(asyncio.Protocol):
         self._since = time.monotonic()
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise httptools.HttpParserError("head too large")
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def _count(self, size_bytes: int) -> None:
-        self._head_bytes += size_bytes
+        self._head_bytes += len(name) + len(value)
         if self._head_bytes > MAX_HEAD_BYTES:
             raise httptools.HttpParserError("head too large")
+        self._headers[name.lower().decode("latin-1")] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -301,7 +302,7 @@ class _Connection(asyncio.Protocol):
         request = Request(
             method=self._parser.get_method().decode("latin-1"),
             path=unquote(path),
-            query=dict(parse_qsl(query, keep_blank_values=True)),
+            query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
             headers=self._headers,
             peer=self._peer,
             body=bytes(self._body),
@@ -313,32 +314,51 @@ class _Connection(asyncio.Protocol):
             self.close()
         elif not self._busy:
             self._busy = True
-            self._worker = self._server.tasks.spawn("request", self._work())
+            self._asked.set()
+            if self._worker is None or self._worker.done():
+                self._worker = self._server.tasks.spawn("requests", self._work())
 
     # -- answering ----------------------------------------------------------------------------
 
     async def _work(self) -> None:
+        """One task for all requests of a connection: a kept one brings ten a second."""
+        while True:
+            _ = await self._asked.wait()
+            self._asked.clear()
+            try:
+                if not await self._answer_all():
+                    return
+            finally:
+                self._busy = False
+                self._since = time.monotonic()
+
+    async def _answer_all(self) -> bool:
+        """Whatever waits; whether this connection is kept."""
+        while self._waiting:
+            request, keep = self._waiting.popleft()
+            response = await self._server.handler(request)
+            self._write(response, keep=keep)
+            self._release(len(request.body))
+            del request
+            if self._sending_on:
+                self._drain()
+                return False
+            if not keep:
+                self.close()
+                return False
+            if not self._writable.is_set() and not await self._is_taken():
+                return False
+        return True
+
+    async def _is_taken(self) -> bool:
+        """Wait until the answers are; whoever takes none loses the connection."""
         try:
-            while self._waiting:
-                request, keep = self._waiting.popleft()
-                response = await self._server.handler(request)
-                self._write(response, keep=keep)
-                self._release(len(request.body))
-                del request
-                if self._sending_on:
-                    self._drain()
-                    return
-                if not keep:
-                    self.close()
-                    return
-                async with asyncio.timeout(REQUEST_S):
-                    _ = await self._writable.wait()
+            async with asyncio.timeout(REQUEST_S):
+                return await self._writable.wait()
         except TimeoutError:
             if self._transport is not None:
-                self._transport.abort()  # it takes no answers: a close would wait for it
-        finally:
-            self._busy = False
-            self._since = time.monotonic()
+                self._transport.abort()  # a close would wait for it
+            return False
 
     def _drain(self) -> None:
         """Let what the caller still sends run into nothing for a while: a close now would be a
@@ -350,8 +370,7 @@ class _Connection(asyncio.Protocol):
     def _write(self, response: Response, *, keep: bool) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        reason = HTTPStatus(response.status).phrase
-        lines = [f"HTTP/1.1 {response.status} {reason}"]
+        lines = [f"HTTP/1.1 {response.status} {_REASONS[response.status]}"]
         if response.status not in {204, 304}:
             lines.append(f"Content-Length: {len(response.body)}")
         if response.body:

@@ -5,9 +5,9 @@ wait at the same time share one commit, and are answered after it.
 
 What survives what: `kill -9` of the agent loses nothing that was answered. Loss of power loses
 nothing that was answered either, as far as the disk keeps its promise: commits that hold results
-are fsynced (`synchronous=FULL`). Samples and acknowledgements ride along with the next commit or
-are written every few seconds; losing them costs a few seconds of a chart, or rows sent twice that
-the server knows by their number.
+are fsynced (`synchronous=FULL`). Acknowledgements ride along with a commit of results once a
+second, or are written a moment after the last ones; samples are written every few seconds. Losing
+them costs a few seconds of a chart, or rows sent twice that the server knows by their number.
 
 Numbers rise without gaps within `queue_id`. Where the size limit takes rows, samples go first
 (every other of the oldest half), results last, oldest first, and the gap is told by the numbers
@@ -24,6 +24,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +47,9 @@ RECENT_ROWS: Final = 256
 """Kept decoded in memory, so that a linked agent sends what it stored without reading it back."""
 RECENT_ROW_BYTES: Final = 4_096
 ACK_S: Final = 1.0
+"""What is acknowledged is forgotten with the next results, so often at most."""
+ACK_ALONE_S: Final = 3.0
+"""Where no results come it is forgotten by itself."""
 _ROW_OVERHEAD_BYTES: Final = 120
 _GROUP_ROWS: Final = 5_000
 
@@ -74,7 +78,7 @@ class Stored:
 
     @property
     def accepted(self) -> int:
-        return sum(1 for number in self.numbers if number)
+        return len(self.numbers) - self.numbers.count(0)
 
     @property
     def repeated(self) -> int:
@@ -120,6 +124,9 @@ class Outbox:
         self._recent: deque[tuple[int, AgentResult]] = deque(maxlen=RECENT_ROWS)
         self._tasks = Tasks("outbox")
         self._forgetting: asyncio.Task[None] | None = None
+        self._forgotten = 0
+        """What the file has forgotten, as far as is known here."""
+        self._forgot_s = 0.0
         self._mode = "FULL"
         self._live_bytes = 0
         self._instances: dict[str, int] = {}
@@ -139,6 +146,7 @@ class Outbox:
         )
         self._thread.start()
         await opened
+        self._forgotten = self.acked
 
     async def close(self) -> None:
         if self._thread is not None:
@@ -161,15 +169,27 @@ class Outbox:
         crowded = self._waiting_rows + len(rows) > WAITING_ROWS
         if self._full or crowded or self._waiting_bytes + size_bytes > WAITING_BYTES:
             raise QueueFull(retry_after_s=2)
+        through = self._due()
         stored: Stored = await self._do(
-            lambda: self._insert(encoded), durable=True, rows=len(rows), size_bytes=size_bytes
+            lambda: self._insert(encoded, forget=through),
+            durable=True,
+            rows=len(rows),
+            size_bytes=size_bytes,
         )
+        self._forgotten = max(self._forgotten, through)
         for number, row, (_i, _s, data) in zip(stored.numbers, rows, encoded, strict=True):
             if number:
                 self._remember(number, row, len(data))
-        if stored.accepted:
-            self._arrived.set()
         return stored
+
+    def _due(self) -> int:
+        """What the next commit is to forget; 0 for nothing yet."""
+        assert self._loop is not None, "not opened"
+        now = self._loop.time()
+        if self.acked <= self._forgotten or now - self._forgot_s < ACK_S:
+            return 0
+        self._forgot_s = now
+        return self.acked
 
     def _remember(self, number: int, row: AgentResult, size_bytes: int) -> None:
         if size_bytes > RECENT_ROW_BYTES or (self._recent and number != self._recent[-1][0] + 1):
@@ -179,9 +199,11 @@ class Outbox:
 
     def _recent_after(self, after_seq: int, max_rows: int) -> Batch | None:
         """From memory; only for a reader that is nearly up to date."""
-        if not self._recent or self._recent[0][0] > after_seq + 1:
+        skipped = after_seq + 1 - self._recent[0][0] if self._recent else -1
+        if skipped < 0:
             return None
-        rows = [row for number, row in self._recent if number > after_seq][:max_rows]
+        # Numbers follow each other here, so what is old need not be looked at.
+        rows = [row for _number, row in islice(self._recent, skipped, skipped + max_rows)]
         return Batch(after_seq + 1, rows, 0) if rows else None
 
     async def read(self, after_seq: int, *, max_rows: int, max_bytes: int) -> Batch | None:
@@ -201,8 +223,8 @@ class Outbox:
             await self._arrived.wait()
 
     async def ack(self, through: int) -> None:
-        """The server has committed everything up to this number. Forgotten on disk a moment
-        later: rows sent twice after a crash are known by their number."""
+        """The server has committed everything up to this number. Forgotten on disk later: rows
+        sent twice after a crash are known by their number."""
         through = min(through, self.last_seq)
         if through <= self.acked:
             return
@@ -211,9 +233,11 @@ class Outbox:
             self._forgetting = self._tasks.spawn("forget", self._forget_soon())
 
     async def _forget_soon(self) -> None:
-        await asyncio.sleep(ACK_S)
+        await asyncio.sleep(ACK_ALONE_S)
         through = self.acked
-        await self._do(lambda: self._forget(through))
+        if through > self._forgotten:
+            await self._do(lambda: self._forget(through))
+            self._forgotten = through
 
     async def keep_samples(self, samples: Sequence[Sample]) -> None:
         encoded = [_encode(sample) for sample in samples]
@@ -241,7 +265,7 @@ class Outbox:
         self._waiting_bytes += size_bytes
         self._jobs.put(job)
         assert job.done is not None
-        return await asyncio.shield(job.done)
+        return await job.done
 
     # -- in the writer thread -----------------------------------------------------------------
 
@@ -308,6 +332,7 @@ class Outbox:
                 job.done.set_result(job.result)
             else:
                 job.done.set_exception(error)
+        self._arrived.set()
         if error is not None and self._full:
             # The next call may try again: a full disk may have got room meanwhile.
             self._full = False
@@ -328,6 +353,8 @@ class Outbox:
         self._path.chmod(0o600)
         db.set_busy_timeout(5_000)
         for pragma in (
+            # Nobody else opens it: no locks to take and give back around each commit.
+            "locking_mode=EXCLUSIVE",
             "journal_mode=WAL",
             "synchronous=FULL",
             "cache_size=-512",
@@ -367,7 +394,9 @@ class Outbox:
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def _insert(self, rows: list[tuple[str, int, bytes]]) -> Stored:
+    def _insert(self, rows: list[tuple[str, int, bytes]], *, forget: int) -> Stored:
+        if forget:
+            self._forget(forget)
         numbers: list[int] = []
         for instance, number, data in rows:
             if instance:

@@ -52,6 +52,9 @@ class _Claims(Struct):
     aid: Claim = None
 
 
+_NOTHING_CLAIMED: Final = _Claims()
+
+
 class Refusal(Struct, omit_defaults=True):
     index: int
     code: str
@@ -108,16 +111,18 @@ def decode(row: Any) -> Result:
             claims = msgspec.convert(row, _Claims)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    for number in (result.class_prob, result.took_ms, *(o.class_prob for o in result.objects)):
-        if number is not None and not math.isfinite(number):
-            raise ValueError("NaN or infinity")
+    if not isinstance(row, msgspec.Raw):  # JSON itself has neither
+        for number in (result.class_prob, result.took_ms, *(o.class_prob for o in result.objects)):
+            if number is not None and not math.isfinite(number):
+                raise ValueError("NaN or infinity")
     problem = problem_of(result)
     if problem is not None:
         raise ValueError(problem)
-    for name in CLAIM_NAMES:
-        value = getattr(claims, name)
-        if value is not None:
-            result.claimed = {**result.claimed, name: str(value)}
+    if claims != _NOTHING_CLAIMED:
+        for name in CLAIM_NAMES:
+            value = getattr(claims, name)
+            if value is not None:
+                result.claimed = {**result.claimed, name: str(value)}
     if len(result.claimed) > 2 * len(CLAIM_NAMES):
         raise ValueError("too many claimed identities")
     return result
@@ -142,13 +147,13 @@ def finish(
             result.assignment_id = assignment.id
         if result.epoch is None and result.assignment_id == assignment.id:
             result.epoch = assignment.epoch
-    known = {
-        "deployment_id": spec.deployment_id,
-        "package_id": spec.package_id,
-        "version_id": spec.version_id,
-        **dict.fromkeys(("device_id", "eid", "did", "nid"), device_id),
-    }
     if result.claimed:
+        known = {
+            "deployment_id": spec.deployment_id,
+            "package_id": spec.package_id,
+            "version_id": spec.version_id,
+            **dict.fromkeys(("device_id", "eid", "did", "nid"), device_id),
+        }
         result.claimed = {k: v for k, v in result.claimed.items() if known.get(k) != v}
     return AgentResult(
         result=result,

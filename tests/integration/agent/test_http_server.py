@@ -39,6 +39,8 @@ class Site:
     async def handle(self, request: Request) -> Response:
         if request.refused is not None:
             return Response(int(request.refused))
+        if request.path == "/fail":
+            raise ValueError("a fault of the handler")
         if request.path == "/hold":
             self.held += 1
             await self.go.wait()
@@ -110,6 +112,20 @@ async def test_a_body_counts_until_it_is_answered(site: Site) -> None:
     await eventually(lambda: site.server.held_bytes == 0, LIMIT_S)
     again, _ = await site.post(GREEDY, "/", MAX_BODY_BYTES)
     assert again == 200
+
+
+async def test_a_kept_connection_is_served_by_one_task_also_after_a_fault(site: Site) -> None:
+    reader, writer = await site.connect(GREEDY)
+    workers = set()
+    for _ in range(3):
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi")
+        assert (await reader.readuntil(b"\r\n\r\nok")).startswith(b"HTTP/1.1 200 ")
+        workers |= {t for t in asyncio.all_tasks() if t.get_name() == "intake:requests"}
+    assert len(workers) == 1
+    writer.write(b"GET /fail HTTP/1.1\r\n\r\n")
+    await eventually(lambda: all(task.done() for task in workers), LIMIT_S)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n\r\nok")).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_bodies_of_a_lost_connection_are_given_back(site: Site) -> None:

@@ -1,6 +1,7 @@
 """The durable queue: numbers, duplicates, limits, and a writer that is killed."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from haechi.agent.errors import QueueFull
 from haechi.agent.outbox import WAITING_ROWS, Outbox
 from haechi.protocol.results import AgentResult, Result
 from haechi.protocol.samples import Sample
+from haechi.testing.waiting import eventually
 
 
 def row(seq: int, instance: str = "ins-1", size: int = 0) -> AgentResult:
@@ -69,6 +71,60 @@ async def test_what_is_acknowledged_is_forgotten_for_good(outbox: Outbox, tmp_pa
     assert (final.acked, final.last_seq) == (10, 10)
     assert (await final.add([row(11)])).numbers == [11]
     await final.close()
+
+
+async def as_after_a_crash(path: Path, to: Path) -> Outbox:
+    """What somebody finds who loses power now."""
+    to.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", to / f"{path.name}{suffix}")
+    found = Outbox(to / path.name)
+    await found.open()
+    return found
+
+
+async def test_what_is_acknowledged_is_forgotten_together_with_the_next_results(
+    outbox: Outbox, tmp_path: Path
+) -> None:
+    await outbox.add([row(number) for number in range(1, 11)])
+    await outbox.ack(7)
+    await outbox.add([row(11)])
+    after = await as_after_a_crash(tmp_path / "queue.db", tmp_path / "crash")
+    assert (after.acked, after.last_seq) == (7, 11)
+    batch = await after.read(0, max_rows=99, max_bytes=10_000)
+    assert batch is not None
+    assert batch.from_seq == 8
+    await after.close()
+
+
+async def test_what_is_acknowledged_last_is_forgotten_by_itself(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("haechi.agent.outbox.ACK_ALONE_S", 0.01)
+    await outbox.add([row(1), row(2)])
+    await outbox.ack(2)
+
+    async def forgotten() -> bool:
+        folder = tmp_path / f"crash-{len(list(tmp_path.iterdir()))}"
+        after = await as_after_a_crash(tmp_path / "queue.db", folder)
+        await after.close()
+        return after.acked == 2
+
+    await eventually(forgotten)
+
+
+async def test_results_are_heard_of_also_where_nobody_waits_for_their_answer(
+    outbox: Outbox,
+) -> None:
+    adding = asyncio.get_running_loop().create_task(outbox.add([row(1)]))
+    waiting = asyncio.get_running_loop().create_task(outbox.wait(0))
+    await asyncio.sleep(0)
+    adding.cancel()
+    async with asyncio.timeout(60):
+        await waiting
+    batch = await outbox.read(0, max_rows=9, max_bytes=10_000)
+    assert batch is not None
+    assert batch.through == 1
 
 
 async def test_from_memory_and_from_disk_the_same(outbox: Outbox, tmp_path: Path) -> None:
