@@ -25,6 +25,7 @@ LONGEST = (
     "test_node_cameras",
     "test_form",
     "test_care",
+    "test_howto",
     "test_kube_engine",
     "test_deploy_faults",
     "test_interop",
