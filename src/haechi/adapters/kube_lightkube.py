@@ -178,10 +178,13 @@ class LightKubes:
     @asynccontextmanager
     async def open(self, access: KubeAccess) -> AsyncIterator[LightKube]:
         """Raises BadKubeconfig; whether the API answers is seen at the first call."""
-        calls = await self._calls(access)
+        calls, before = self._calls(access)
         key = id(calls)
+        # Before anything is waited for, or another access would close it meanwhile.
         self._users[key] = self._users.get(key, 0) + 1
         try:
+            if before is not None:
+                await self._retire(before)
             yield LightKube(calls)
         finally:
             self._users[key] -= 1
@@ -191,15 +194,14 @@ class LightKubes:
                 if retired is not None:
                     await retired.close()
 
-    async def _calls(self, access: KubeAccess) -> Calls:
+    def _calls(self, access: KubeAccess) -> tuple[Calls, Calls | None]:
+        """Those of this access, and those of an earlier one that they replace."""
         known = self._open.get(access.cluster_id)
         if known is not None and known[0] == access:
-            return known[1]
+            return known[1], None
         made = Calls(access)
         self._open[access.cluster_id] = (access, made)
-        if known is not None:
-            await self._retire(known[1])
-        return made
+        return made, None if known is None else known[1]
 
     async def _retire(self, calls: Calls) -> None:
         """Whoever uses it may finish; the last one closes it."""

@@ -460,6 +460,18 @@ async def test_many_clusters_in_one_process_and_a_changed_access(kube, kubes, tm
             assert await two.version() == "1.35.0"
 
 
+async def test_an_access_that_changes_twice_at_once_closes_nothing_under_anybody(kube, kubes):
+    """Each control plane of a cluster asked by itself, while one that answered is let go."""
+
+    async def version(access):
+        async with kubes.open(access) as one:
+            return await one.version()
+
+    alone = [dataclasses.replace(kube.access, servers=(one,)) for one in kube.access.servers]
+    assert await version(kube.access) == "1.36.3"
+    assert set(await asyncio.gather(*map(version, alone))) == {"1.36.3"}
+
+
 async def test_logs_are_followed_and_end_with_their_pod(kube, client):
     key = await add_pod(kube, "ai")
     more = asyncio.Event()
