@@ -419,6 +419,31 @@ async def test_asked_twice_to_cancel_it_is_undone_once_and_whole(db, tmp_path):
     await engine.close()
 
 
+async def test_asked_twice_to_cancel_its_step_still_ends_in_order(db, tmp_path):
+    stopping, may_end, calls = asyncio.Event(), asyncio.Event(), []
+
+    async def do(run):
+        calls.append("do")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+            await may_end.wait()  # what it began on a host is ended there
+            calls.append("ended")
+
+    engine = make_engine(db, tmp_path, Definition("k", T, [Step("a", T, do)]))
+    operation = await engine.start("k", "s", {}, requested_by="kim")
+    await until(lambda: calls == ["do"])
+    await engine.cancel(operation.id)
+    await asyncio.wait_for(stopping.wait(), 60)
+    assert (await engine.cancel(operation.id)).state == State.CANCELLING
+    may_end.set()
+    async with asyncio.timeout(60):
+        assert (await engine.wait(operation.id)).state == State.CANCELLED
+    assert calls == ["do", "ended"]
+    await engine.close()
+
+
 async def ends_as_a_fault(engine, started):
     async with asyncio.timeout(60):
         ended = await engine.wait(started.id)

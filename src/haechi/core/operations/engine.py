@@ -190,7 +190,8 @@ class Operations:
             await store.update(tx, operation_id, state=State.CANCELLING)
         self._announce(replace(operation, state=State.CANCELLING))
         live = self._live.get(operation_id)
-        if live is not None:
+        # Asked once: its step may be ending on a host what it began there.
+        if live is not None and not live.cancel_asked:
             live.cancel_asked = True
             if not live.undoing:
                 self._running[operation_id].cancel()
