@@ -163,6 +163,17 @@ async def test_a_node_removed_while_its_cameras_are_switched_gets_nothing_more(s
     await eventually(lambda: site.versions_on() == [])
 
 
+async def test_a_node_removed_before_the_new_one_starts_gets_nothing_more(site, monkeypatch):
+    async def leaves(_engine, _device_id, _reference):
+        await _leaves_its_cluster(site)
+        return True
+
+    await site.deploy("1")
+    monkeypatch.setattr(KubeEngine, "has_image", leaves)
+    await _ends_as_withdrawn(site, await site.begin_deploy("2"), started=["1"])
+    await eventually(lambda: site.versions_on() == [])
+
+
 async def _leaves_its_cluster(site):
     async def end_pulls(device_id):
         del device_id
@@ -172,7 +183,7 @@ async def _leaves_its_cluster(site):
     del site.seats["dev-a"]
 
 
-async def _ends_as_withdrawn(site, operation):
+async def _ends_as_withdrawn(site, operation, started=("1", "2")):
     ended = await site.operations.wait(operation.id)
     assert ended.state == "failed"
     (row,) = ended.ctx["result"]["devices"]
@@ -183,7 +194,8 @@ async def _ends_as_withdrawn(site, operation):
         "1": ("gone", "stopped"),
         "2": ("gone", "stopped"),
     }
-    assert sorted(site.tokens.issued) == sorted(one.id for one in past), "for none of them anew"
+    once = sorted(one.id for one in past if one.version in started)
+    assert sorted(site.tokens.issued) == once, "for none of them anew"
     assert site.kube.store.find("Deployment") == []
 
 

@@ -9,12 +9,15 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from haechi.core.operations import Permanent, Run
 from haechi.domains.deployments import store
 from haechi.domains.deployments.context import SHOWN_LINES, TAIL_LINES, Context, render_line
 from haechi.domains.deployments.model import (
     KEPT_BY_AGENT,
     Deployment,
+    DeploymentState,
     NotProven,
     ReadyBy,
     Withdrawn,
@@ -56,7 +59,7 @@ class Proving:
         try:
             while proofs:
                 news.clear()
-                await self.must_be_wanted(run, list(proofs))
+                await self._must_be_wanted(run, list(proofs))
                 for status in await self._status(run, proofs):
                     proof, one = proofs[status.deployment_id], new[status.deployment_id]
                     verdict = proof.judge(status, c.clock.monotonic())
@@ -127,7 +130,7 @@ class Proving:
             try:
                 return await ask(), c.clock.monotonic() - began_s, was_cut_off
             except AppError as error:
-                await self.must_be_wanted(run, deployment_ids)
+                await self._must_be_wanted(run, deployment_ids)
                 if not isinstance(error, Unavailable):
                     raise
                 was_cut_off = True
@@ -140,14 +143,9 @@ class Proving:
                 ):
                     await asyncio.sleep(c.pace.poll_s)
 
-    async def must_be_wanted(self, run: Run, deployment_ids: list[str]) -> None:
-        """Raises Withdrawn, for good, where somebody has taken one of them away meanwhile."""
+    async def _must_be_wanted(self, run: Run, deployment_ids: list[str]) -> None:
         async with self._c.db.read() as tx:
-            found = await store.deployments(tx, deployment_ids)
-        for one in found:
-            if not one.state.live:
-                device = run.ctx["result"]["device"]
-                raise Permanent(Withdrawn(version=one.version, device=device, deployment_id=one.id))
+            await refuse_withdrawn(tx, run, deployment_ids)
 
     async def _disproven(self, run: Run, one: Deployment, reason: str) -> None:
         lines = [render_line(line) for line in await self._c.tail(one)]
@@ -165,3 +163,11 @@ class Proving:
                 log=[line[:400] for line in lines[-SHOWN_LINES:]],
             )
         )
+
+
+async def refuse_withdrawn(tx: AsyncSession, run: Run, deployment_ids: list[str]) -> None:
+    """Raises Withdrawn, for good, where somebody has taken one of them away meanwhile."""
+    for one in await store.deployments(tx, deployment_ids):
+        if one.state in {DeploymentState.STOPPING, DeploymentState.GONE}:
+            device = run.ctx["result"]["device"]
+            raise Permanent(Withdrawn(version=one.version, device=device, deployment_id=one.id))

@@ -12,7 +12,7 @@ from haechi.core.operations import Run
 from haechi.domains.deployments import store
 from haechi.domains.deployments.context import TAIL_LINES, Context, reaching
 from haechi.domains.deployments.model import Assignment, Deployment, DeploymentState
-from haechi.domains.deployments.proving import Proving
+from haechi.domains.deployments.proving import Proving, refuse_withdrawn
 from haechi.domains.deployments.sections import to_wire_assignment
 from haechi.domains.deployments.specs import GRACE_S, container_spec
 from haechi.errors import AppError, Unavailable
@@ -83,6 +83,7 @@ class Replace:
         if wishes is not None and wishes.assign and not old:
             cameras = await c.places.cameras_of(ctx["device_id"])
         async with c.db.write() as tx:
+            await refuse_withdrawn(tx, run, _unit_ids(ctx))
             for one in new:
                 await c.token_of(tx, one)
             await store.change_deployments(
@@ -153,9 +154,9 @@ class Replace:
         if _nothing(ctx):
             return
         await self._wait_for_the_new_eyes(run)
-        await self._proving.must_be_wanted(run, _unit_ids(ctx))
         new = await self._read(_unit_ids(ctx))
         async with c.db.write() as tx:
+            await refuse_withdrawn(tx, run, _unit_ids(ctx))
             changed = await c.assignments.ledger.promote(tx, _unit_ids(ctx), ctx["old"])
             await store.change_deployments(
                 tx,
