@@ -268,6 +268,25 @@ async def test_nor_where_joining_was_cancelled(world):
     assert invitations(world, cluster_id) == []
 
 
+async def test_nor_where_it_was_cancelled_before_its_token_was_known_to_be_taken(world):
+    cluster_id = await world.formed(workers=("dev-a",))
+    kube, taken = world.site.kubes.of(cluster_id), asyncio.Event()
+    apply = kube.apply
+
+    async def unanswered(objects, **given):
+        await apply(objects, **given)
+        taken.set()
+        await asyncio.Event().wait()
+
+    kube.apply = unanswered
+    added = await world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM)
+    await taken.wait()
+    assert invitations(world, cluster_id) != []
+    await world.operations.cancel(added.id)
+    assert (await world.ended(added)).state == "cancelled"
+    assert invitations(world, cluster_id) == []
+
+
 async def test_a_token_that_cannot_be_withdrawn_takes_no_node_back(world):
     """It ends by itself within the hour."""
     cluster_id = await world.formed(workers=("dev-a",))

@@ -112,9 +112,9 @@ class Joining:
         c = self._c
         token = kubeadm.new_token()
         expires_at = to_text(c.clock.now() + _TOKEN_LIFE)
-        async with c.kube(cluster.id) as kube:
-            await kube.apply([kubeadm.token_secret(token, expires_at)])
         try:
+            async with c.kube(cluster.id) as kube:
+                await kube.apply([kubeadm.token_secret(token, expires_at)])
             yield Invitation(token, kubeconfig.ca_data((await c.access(cluster.id)).kubeconfig))
         finally:
             await self._withdraw(cluster, token, log)
