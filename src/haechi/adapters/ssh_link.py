@@ -325,7 +325,7 @@ class _Run:
 
     def _moved(self, pieces: int = 1) -> None:
         """From now on there is time for so many pieces; what was given before is not taken back."""
-        if self._stall is None or self._job.stall_s is None:
+        if self._stall is None or self._job.stall_s is None or self._stall.expired():
             return
         until_s = asyncio.get_running_loop().time() + self._job.stall_s * pieces
         self._stall.reschedule(max(until_s, self._stall.when() or 0.0))

@@ -1,12 +1,14 @@
 """Whatever a host sends, this server keeps no more of it than it asked for."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 
-from haechi.adapters.ssh_link import Ended
+from haechi.adapters.ssh_command import Start
+from haechi.adapters.ssh_link import Ended, _Job, _Run
 from haechi.adapters.ssh_shell import AsyncsshShell
-from haechi.domains.clusters.host.errors import FileTooLarge, TransferDamaged
+from haechi.domains.clusters.host.errors import FileTooLarge, HostStalled, TransferDamaged
 from haechi.domains.clusters.host.ports import HostName
 
 FIVE = "5 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\n"
@@ -65,3 +67,29 @@ async def test_a_line_without_an_end():
     assert len(lines[0]) <= 64 * 1024
     assert lines[1] == "end"
     assert len(ran.stdout) == 1_000_005
+
+
+async def test_what_comes_in_the_very_moment_of_a_stall_is_too_late():
+    """A busy server sees both at once: it is a stall, which is tried again, and no fault."""
+    waits, comes, never = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def late(_size):
+        waits.set()
+        await comes.wait()
+        return b"late"
+
+    async def nothing(*_size):
+        await never.wait()
+
+    process = SimpleNamespace(
+        stdout=SimpleNamespace(read=late), stderr=SimpleNamespace(read=nothing), wait_closed=nothing
+    )
+    start = Start.of(["cat"], privilege=None, timeout_s=None, marker="m", ready="r", ask="a")
+    job = _Job(["cat"], "fetch /x", False, None, lambda _: None, lambda _: None, None, 3600)
+    run = _Run(SimpleNamespace(host=HostName("dev-a", "alpha", "192.0.2.1")), job, start)
+    ending = asyncio.get_running_loop().create_task(run.to_the_end(process))
+    await waits.wait()
+    run._stall.reschedule(0)
+    comes.set()
+    with pytest.raises(HostStalled):
+        await ending
