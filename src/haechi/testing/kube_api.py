@@ -45,9 +45,9 @@ class KubeApi:
 
     store: KubeStore = field(default_factory=KubeStore)
     version: str = "v1.36.3"
-    faults: list[tuple[int, str]] = field(default_factory=list)
     ready: bool = True
     """What `/readyz` says. One that is not ready knows nobody's rights."""
+    faults: list[tuple[int, str]] = field(default_factory=list)
     """(status, message) of the next calls, one each."""
     hold: asyncio.Event | None = None
     """Calls wait here before they are answered."""
