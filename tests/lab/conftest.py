@@ -17,6 +17,7 @@ from haechi.domains.clusters.host.ports import Shell, Target
 from lab import Host, Site, engine, images, ready
 
 LONGEST = (
+    "test_deploy_faults",
     "test_high_availability",
     "test_care_replace",
     "test_silence",
@@ -27,7 +28,6 @@ LONGEST = (
     "test_care",
     "test_howto",
     "test_kube_engine",
-    "test_deploy_faults",
     "test_interop",
     "test_distribution",
     "test_certificates",
