@@ -16,6 +16,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("haechi")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--part", default="1/1", help="Only every n-th test, from the k-th on: k/n (tools/test.py)."
+    )
+
+
 def pytest_configure():
     gc.disable()
 
@@ -26,7 +32,9 @@ def pytest_collection_finish():
     gc.enable()
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    first, step = map(int, config.getoption("part").split("/"))
+    items[:] = items[first - 1 :: step]
     for item in items:
         tier = Path(item.fspath).relative_to(ROOT / "tests").parts[0]
         if tier in {"integration", "contract"}:
