@@ -76,6 +76,7 @@ async def test_what_comes_in_the_very_moment_of_a_stall_is_too_late():
     async def late(_size):
         waits.set()
         await comes.wait()
+        comes.clear()
         return b"late"
 
     async def nothing(*_size):
