@@ -50,6 +50,7 @@ log = logging.getLogger("haechi.sdk")
 if TYPE_CHECKING:
     When = datetime | float | str
     Box = tuple[float, float, float, float]
+    Http = http.client.HTTPConnection
 
 _POLL_WAIT_S = 30
 _REQUEST_TIMEOUT_S = 10
@@ -135,9 +136,7 @@ class StreamClock:
 def detected(name: str, prob: float, box: Box, track: str | None = None) -> dict[str, Any]:
     """One thing seen: class, probability 0-1, box (x, y, w, h) of the frame 0-1 from top left."""
     row: dict[str, Any] = {"box": _checked_box(box), "class": name, "class_prob": _prob(prob)}
-    if track is not None:
-        row["track"] = track
-    return row
+    return row if track is None else {**row, "track": track}
 
 
 class Haechi:
@@ -155,11 +154,10 @@ class Haechi:
         handle_sigterm: bool = True,
     ) -> None:
         env = os.environ.get
-        agent = (agent_url or env("HAECHI_AGENT_URL") or "").rstrip("/")
         self.instance = "ins-" + secrets.token_hex(10)
-        self._agent = agent
+        self._agent = (agent_url or env("HAECHI_AGENT_URL") or "").rstrip("/")
         self._token = token or env("HAECHI_TOKEN") or ""
-        fallback_url = f"{agent}/v1/results" if agent else env("HAECHI_RESULTS_URL")
+        fallback_url = f"{self._agent}/v1/results" if self._agent else env("HAECHI_RESULTS_URL")
         self._results_url = results_url or fallback_url or ""
         self._camera_url = camera_url or env("HAECHI_CAMERA_URL") or ""
         self._buffer_bytes = buffer_bytes
@@ -448,31 +446,6 @@ class _Away(Exception):
         self.retry_after_s = retry_after_s
 
 
-class _OneWrite(http.client.HTTPConnection):
-    """Head and body go out together: in two packets each result would wake its receiver twice."""
-
-    _held: list[Any] | None = None
-
-    def request(self, *args: Any, **more: Any) -> None:
-        held: list[Any] = []
-        self._held = held
-        try:
-            super().request(*args, **more)
-        finally:
-            self._held = None
-        super().send(b"".join(held))
-
-    def send(self, data: Any) -> None:
-        if self._held is None:
-            super().send(data)
-        else:
-            self._held.append(data)
-
-
-class _OneWriteTls(_OneWrite, http.client.HTTPSConnection):
-    pass
-
-
 class _Link:
     """One kept-alive HTTP connection, owned by one thread; reopened when it broke."""
 
@@ -480,7 +453,7 @@ class _Link:
         self._headers = {"Content-Type": "application/json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: Http | None = None
         self._origin: tuple[str, str] = ("", "")
 
     def request(
@@ -489,11 +462,15 @@ class _Link:
         parts = urllib.parse.urlsplit(url)
         target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         for attempt in (1, 2):
-            reused = self._open(parts.scheme, parts.netloc, timeout_s)
-            assert self._connection is not None
+            connection, reused = self._open(parts.scheme, parts.netloc, timeout_s)
             try:
-                self._connection.request(method, target, body, self._headers)
-                answer = self._connection.getresponse()
+                # Head and body in one packet: two would wake the receiver twice for each result.
+                pieces: list[bytes] = []
+                setattr(connection, "send", pieces.append)  # noqa: B010
+                connection.request(method, target, body, self._headers)
+                delattr(connection, "send")
+                connection.send(b"".join(pieces))
+                answer = connection.getresponse()
                 content = answer.read(1024 * 1024)
                 if answer.will_close or answer.read(1):
                     self.close()
@@ -505,17 +482,17 @@ class _Link:
                 raise _Away(f"{parts.netloc}: {problem!r}") from problem
         raise AssertionError("unreachable")
 
-    def _open(self, scheme: str, netloc: str, timeout_s: float) -> bool:
+    def _open(self, scheme: str, netloc: str, timeout_s: float) -> tuple[Http, bool]:
         if self._connection is not None and self._origin == (scheme, netloc):
-            return True
+            return self._connection, True
         self.close()
         if scheme == "https":
             tls = ssl.create_default_context(cafile=os.environ.get("HAECHI_CA_FILE") or None)
-            self._connection = _OneWriteTls(netloc, timeout=timeout_s, context=tls)
+            self._connection = http.client.HTTPSConnection(netloc, timeout=timeout_s, context=tls)
         else:
-            self._connection = _OneWrite(netloc, timeout=timeout_s)
+            self._connection = http.client.HTTPConnection(netloc, timeout=timeout_s)
         self._origin = (scheme, netloc)
-        return False
+        return self._connection, False
 
     def close(self) -> None:
         if self._connection is not None:
@@ -572,8 +549,7 @@ def _checked_box(box: Iterable[float]) -> list[float]:
     x, y, w, h = values
     if min(x, y) < -_BOX_TOLERANCE or max(x + w, y + h) > 1 + _BOX_TOLERANCE or min(w, h) < 0:
         raise InvalidResult(f"a box is a part of the frame, each value 0-1, not {values!r}")
-    left, top = max(x, 0.0), max(y, 0.0)
-    right, bottom = min(x + w, 1.0), min(y + h, 1.0)
+    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, 1.0), min(y + h, 1.0)
     return [round(v, 4) for v in (left, top, max(right - left, 0.0), max(bottom - top, 0.0))]
 
 
