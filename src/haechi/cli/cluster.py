@@ -14,7 +14,6 @@ from haechi.cli.waiting import follow, no_wait_option
 
 COLUMNS: Final = ["id", "name", "state", "kubernetes_version", "nodes", "formed_at", "message"]
 MEMBERS: Final = ["node_name", "role", "state", "address", "device_id", "message"]
-FINDINGS: Final = ["host", "level", "name", "accepted", "detail", "remedy"]
 STEPS: Final = ["name", "title", "hosts"]
 PROOF: Final = ["node_name", "state", "before_at", "after_at", "differences"]
 
@@ -78,11 +77,23 @@ def check_cluster(api: Api, /, **options: Any) -> None:
     checked = api.post("/clusters/check", _body(api, options))
     if api.json_output:
         api.show(checked)
-    elif checked["findings"]:
-        api.show(checked["findings"], FINDINGS)
+    for finding in () if api.json_output else checked["findings"]:
+        _tell(api, finding)
     if not checked["fit"]:
         raise click.exceptions.Exit(EXIT_UPSTREAM)
     api.say("막는 문제가 없습니다.", "Nothing hinders.")
+
+
+def _tell(api: Api, finding: dict[str, Any]) -> None:
+    """Not in a table: on a narrow terminal that breaks keys and commands which one compares and
+    copies.
+    """
+    accepted = {"ko": " (허용됨)", "en": " (accepted)"}[api.language] if finding["accepted"] else ""
+    color = "red" if finding["level"] == "error" else "yellow"
+    click.secho(f"{finding['host']}  {finding['level']}  {finding['name']}{accepted}", fg=color)
+    click.echo(f"  {finding['detail']}")
+    if finding["remedy"]:
+        click.echo(f"  → {finding['remedy']}")
 
 
 @cluster.command("plan")

@@ -72,7 +72,10 @@ async def test_exit_codes_tell_what_went_wrong(rest, cli):
     site.hosts.turn_off(rest.ids["edge"])
     code, shown, _ = await cli("cluster", "check", *HOSTS)
     assert code == 5
-    assert "host_unreachable" in shown
+    head, fact, remedy = shown.splitlines()
+    assert head == "edge  error  host_unreachable"
+    assert "edge" in fact
+    assert remedy.startswith("  → ")
     code, _, told = await cli("cluster", "form", "gate", *HOSTS)
     assert code == 4
     assert "clusters.hosts_not_fit" in told
