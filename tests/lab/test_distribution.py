@@ -17,7 +17,8 @@ import pytest
 
 from haechi.domains.clusters.bundle import recipe
 from haechi.domains.clusters.bundle.model import Bundle
-from haechi.domains.clusters.host.errors import PackagesUnavailable
+from haechi.domains.clusters.host.errors import PackagesUnavailable, RepositoriesUnreachable
+from haechi.errors import Upstream
 from lab import Host, Site, engine
 from lab.registry import Registry, registry
 from lab.yard import KUBECTL, Yard
@@ -231,28 +232,30 @@ async def open_site() -> AsyncIterator[Site]:
         yield site
 
 
-async def lacking(reach, bundle: Bundle, host: Host) -> str:
-    """What its package sources do not have, after which it is as it was before."""
+async def refused(reach, bundle: Bundle, host: Host, error: type[Upstream]) -> tuple[Upstream, str]:
+    """Why it cannot be prepared from packages, and the log; it is as it was before."""
+    log: list[str] = []
     async with await reach.shell(host) as shell:
         before = await work(bundle).snapshot(shell)
-        with pytest.raises(PackagesUnavailable) as caught:
+        with pytest.raises(error) as caught:
             await work(bundle).prepare(
                 shell,
                 "control_plane",
                 options(source="distribution"),
                 bundle.kubernetes,
-                log=print,
+                log=log.append,
                 progress=lambda _ratio: None,
             )
         assert caught.value.data["host"] == host.name
         assert work(bundle).differences(before, await work(bundle).snapshot(shell)) == []
-    return str(caught.value.data["packages"])
+    return caught.value, "\n".join(log)
 
 
-async def test_a_site_without_internet_is_told_what_is_missing(bare_host, reach, bundle):
-    packages = await lacking(reach, bundle, bare_host)
+async def test_a_site_without_internet_is_told_so_and_what_is_missing(bare_host, reach, bundle):
+    error, log = await refused(reach, bundle, bare_host, RepositoriesUnreachable)
+    assert "resolving" in error.data["sources"]
     for name in ("containerd (>= 2)", "conntrack", "haproxy", "kubernetes-cni", "kubelet="):
-        assert name in packages
+        assert name in log
 
 
 async def test_a_cluster_of_packages_and_back(open_site, reach, bundle, tmp_path):
@@ -265,7 +268,8 @@ async def test_a_cluster_of_packages_and_back(open_site, reach, bundle, tmp_path
     version = bundle.kubernetes
     kubernetes = ", ".join(f"{one}={version}-*" for one in ("kubelet", "kubeadm", "kubectl"))
     wanted = f"containerd (>= 2), kubernetes-cni, {kubernetes}"
-    assert await lacking(reach, bundle, host) == wanted
+    error, _ = await refused(reach, bundle, host, PackagesUnavailable)
+    assert error.data["packages"] == wanted
 
     shelf = tmp_path / "kubernetes"
     await fill_shelf(shelf, bundle)
