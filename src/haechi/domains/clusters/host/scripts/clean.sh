@@ -21,9 +21,14 @@ if have ctr && [ -S /run/containerd/containerd.sock ]; then
   k8s() { ctr --timeout 20s -n k8s.io "$@" 2>/dev/null; }
   for task in $(k8s tasks ls -q); do quietly k8s tasks kill -a -s KILL "$task"; done
   [ "$ours" = yes ] || {
-    for one in $(k8s containers ls -q); do
-      quietly k8s tasks rm -f "$one"; quietly k8s containers rm "$one"
+    for again in 1 2 3 4 5; do   # a container cannot go while its task has not ended
+      [ -n "$(k8s containers ls -q)" ] || break
+      [ "$again" = 1 ] || sleep 1
+      for one in $(k8s containers ls -q); do
+        quietly k8s tasks rm -f "$one"; quietly k8s containers rm "$one"
+      done
     done
+    k8s containers ls -q | sed 's/^/left\tcontainer /'
     k8s images ls -q | while read -r one; do quietly k8s images rm --sync "$one"; done
     quietly ctr namespaces rm k8s.io
   }
