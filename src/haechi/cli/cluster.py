@@ -77,8 +77,9 @@ def check_cluster(api: Api, /, **options: Any) -> None:
     checked = api.post("/clusters/check", _body(api, options))
     if api.json_output:
         api.show(checked)
-    for finding in () if api.json_output else checked["findings"]:
-        _tell(api, finding)
+    else:
+        for finding in checked["findings"]:
+            _tell(api, finding)
     if not checked["fit"]:
         raise click.exceptions.Exit(EXIT_UPSTREAM)
     api.say("막는 문제가 없습니다.", "Nothing hinders.")
@@ -88,7 +89,8 @@ def _tell(api: Api, finding: dict[str, Any]) -> None:
     """Not in a table: on a narrow terminal that breaks keys and commands which one compares and
     copies.
     """
-    accepted = {"ko": " (허용됨)", "en": " (accepted)"}[api.language] if finding["accepted"] else ""
+    word = " (허용됨)" if api.language == "ko" else " (accepted)"
+    accepted = word if finding["accepted"] else ""
     color = "red" if finding["level"] == "error" else "yellow"
     click.secho(f"{finding['host']}  {finding['level']}  {finding['name']}{accepted}", fg=color)
     click.echo(f"  {finding['detail']}")

@@ -75,14 +75,17 @@ def bind(address: str) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    address: str = ""
     on_started: Callable[[], None] | None = None
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__(_config(listener))
+        self._address = listener.address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             await super().startup(sockets)
         except OSError as error:  # somebody else has bound the port too, and listened first
-            raise CannotListen(address=self.address, reason=str(error)) from error
+            raise CannotListen(address=self._address, reason=str(error)) from error
         if self.started and self.on_started is not None:
             self.on_started()
 
@@ -134,7 +137,6 @@ class Servers:
     """Bind first, then `run()` until `stop()`."""
 
     def __init__(self, listeners: list[Listener], stopping: Callable[[], None]) -> None:
-        self._listeners = listeners
         self._stopping = stopping
         self._stopped = False
         self._sockets: list[socket.socket] = []
@@ -144,7 +146,7 @@ class Servers:
         except CannotListen:
             self.close()
             raise
-        self._servers = [_Server(_config(listener)) for listener in listeners]
+        self._servers = [_Server(listener) for listener in listeners]
         self.secure = [listener.ssl_context is not None for listener in listeners]
 
     @property
@@ -173,8 +175,8 @@ class Servers:
             if ready is not None and self.started:
                 ready()
 
-        for server, listener in zip(self._servers, self._listeners, strict=True):
-            server.address, server.on_started = listener.address, look
+        for server in self._servers:
+            server.on_started = look
         await asyncio.gather(
             *(
                 server.serve(sockets=[sock])
