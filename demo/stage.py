@@ -30,6 +30,7 @@ sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tools")]
 import pack  # noqa: E402 - from examples/
 from provision import cache  # noqa: E402 - from tools/
 
+from haechi.adapters.iptables import sweep  # noqa: E402
 from haechi.testing.cameras import CameraSite, simulated_cameras  # noqa: E402
 
 HAECHI = ROOT / ".venv" / "bin" / "haechi"
@@ -112,6 +113,7 @@ class Site:
         await self._stack.__aenter__()
         self.api = Api(self.url)
         self._stack.push_async_callback(self.api.close)
+        self._stack.push_async_callback(sweep)  # the firewall, once the networks are gone
         self._stack.push_async_callback(asyncio.to_thread, self._sweep)
         return self
 

@@ -304,7 +304,10 @@ class DockerApi(DockerCalls):
     async def ensure_bridge(
         self, name: str, *, internal: bool = True, labels: Mapping[str, str] | None = None
     ) -> Json:
-        """The bridge network of that name, made where it is missing; see `gateway_of`."""
+        """The bridge network of that name, made where it is missing, on which containers do not
+        reach each other; see `gateway_of`. Raises EngineFailed where the kernel has no
+        br_netfilter, which that takes.
+        """
         try:
             return await self.network(name)
         except EngineObjectNotFound:
@@ -313,6 +316,7 @@ class DockerApi(DockerCalls):
                 "Driver": "bridge",
                 "Internal": internal,
                 "CheckDuplicate": True,
+                "Options": {"com.docker.network.bridge.enable_icc": "false"},
                 "Labels": dict(labels or {}),
             }
             with contextlib.suppress(EngineConflict):
@@ -371,6 +375,12 @@ def gateway_of(network: Json) -> str:
         if config.get("Gateway"):
             return str(config["Gateway"]).partition("/")[0]
     raise EngineFailed(message=f"network {network.get('Name')} has no gateway")
+
+
+def interface_of(network: Json) -> str:
+    """The host's end of a bridge network; the engine names it by the network's id."""
+    named = (network.get("Options") or {}).get("com.docker.network.bridge.name")
+    return str(named or f"br-{network['Id'][:12]}")
 
 
 def _filters(filters: Mapping[str, list[str]]) -> str:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from haechi.adapters.docker_api import DockerApi, gateway_of
+from haechi.adapters.docker_api import DockerApi, gateway_of, interface_of
 from haechi.adapters.docker_bodies import (
     LABEL_DEPLOYMENT,
     LABEL_DEVICE,
@@ -67,9 +67,13 @@ class Containers:
         self._searched: dict[str, float] = {}
         self._locating = asyncio.Lock()
         self.gateway = ""
+        self.interface = ""
+        """The host's end of the device's network; "" before it was seen."""
         self.reachable = False
         self.on_gateway: Callable[[], None] = lambda: None
         self.on_event: Callable[[], None] = lambda: None
+        self.fence: Callable[[], Awaitable[None]] = _nothing
+        """Done before a container starts."""
 
     @property
     def network(self) -> str:
@@ -81,21 +85,22 @@ class Containers:
         # The engine lets two calls at once make two networks of one name.
         async with self._locks[self.network]:
             found = await self.engine.ensure_bridge(self.network, internal=True, labels=labels)
-        gateway = gateway_of(found)
-        if gateway != self.gateway:
-            self.gateway = gateway
+        place = gateway_of(found), interface_of(found)
+        if place != (self.gateway, self.interface):
+            self.gateway, self.interface = place
             self.on_gateway()
-        return gateway
+        return self.gateway
 
-    async def bridge(self) -> str:
-        """The host's interface of the device's network; the engine names it by the network's id."""
-        found = await self.engine.network(self.network)
-        named = (found.get("Options") or {}).get("com.docker.network.bridge.name")
-        return str(named or f"br-{found['Id'][:12]}")
+    def sources(self) -> list[list[str]]:
+        """Where AIs call from, as matches of iptables."""
+        return [["-i", self.interface]] if self.interface else []
 
-    async def sources(self) -> list[list[str]]:
-        """Where AIs call from, as a match of iptables."""
-        return [["-i", await self.bridge()]]
+    def fenced(self) -> list[list[str]] | None:
+        """AIs' calls over the device's own network, while there are AIs; None before it was seen.
+        What an AI that was allowed the internet sends there goes over its second network."""
+        if not self.interface:
+            return None
+        return self.sources() if any(self._deployments) else []
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -166,8 +171,9 @@ class Containers:
             spec,
             body,
             inspected,
-            self._give_internet if spec.internet else _nothing_more,
+            self._give_internet if spec.internet else _nothing,
         )
+        await self.fence()
         try:
             await self.engine.start_container(container_id)
         except AppError as error:
@@ -265,7 +271,7 @@ class Containers:
                 self.on_event()
 
 
-async def _nothing_more(_container_id: str) -> None:
+async def _nothing(*_: object) -> None:
     return None
 
 

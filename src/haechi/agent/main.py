@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from haechi import __version__
 from haechi.adapters.docker_api import DockerApi
+from haechi.adapters.fence_rules import Door
+from haechi.adapters.iptables import sweep
 from haechi.agent import boot, cgroups, identity
 from haechi.agent.board import Board
 from haechi.agent.containers import Containers
@@ -160,9 +162,8 @@ class Agent:
         )
         self.fence = Fence(
             device_id=self.device.device_id,
-            agent=options.node_address,
-            ports=self._doors,
-            fenced=lambda: self.node.pods.fenced,
+            doors=self._doors,
+            fenced=self.node.fenced if options.node else self.containers.fenced,
         )
         self.link = Link(
             home=self.home,
@@ -176,6 +177,7 @@ class Agent:
         )
         self.deployments.on_change = self._observed_changed
         self.containers.on_event = self._observed_changed
+        self.containers.fence = self.fence.lay
         self.containers.on_gateway = self.node.on_gateway = self._gateway_changed
         self._last_available = 0
         self._rebind = asyncio.Event()
@@ -195,10 +197,11 @@ class Agent:
             if self.options.node:
                 self.tasks.forever("node", self.node.keep)
                 self.tasks.forever("pods", self.node.pods.keep)
-                self.tasks.forever("fence", self.fence.keep)
             if self.options.node or self.options.docker_socket:
                 self.tasks.forever("intake", self._keep_intake)
                 self.tasks.forever("redirect", self.redirector.keep)
+                self.tasks.forever("fence", self.fence.keep)
+                _ = self.tasks.spawn("sweep", sweep())
             if self.options.docker_socket:
                 self.tasks.forever("engine", self.containers.follow)
                 self.tasks.forever("reconcile", self.reconciler.run)
@@ -252,7 +255,7 @@ class Agent:
     async def _assignments_changed(self) -> None:
         """Media's addresses or a command's assignments are other than before."""
         self.media.take(self.reconciler.desired, self.deployments, live=False)
-        self.fence.wake()
+        await self.fence.lay()
         await self._fill_board()
 
     async def _fill_board(self) -> None:
@@ -334,10 +337,12 @@ class Agent:
             if one.pid:
                 yield Watched(one.id, one.pid, one.restarts + one.remade, one.frame_lag_ms(now_ms))
 
-    def _doors(self) -> list[int]:
-        """Ports at which AIs are served, as far as they are known."""
-        intake = self.intake_at[1] if self.intake_at else self.options.intake_port
-        return [one for one in (intake, self.media.local_port) if one]
+    def _doors(self) -> list[Door]:
+        """Where AIs are served, as far as it is known."""
+        options = self.options
+        address = options.node_address if options.node else self.containers.gateway
+        intake = self.intake_at[1] if self.intake_at else options.intake_port
+        return [Door(address, one) for one in (intake, self.media.local_port) if one]
 
     def _memory_available(self) -> int:
         return self._last_available

@@ -9,7 +9,7 @@ machine answers at anyway, nothing.
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from haechi.agent import netlink
@@ -62,7 +62,7 @@ class Node:
             self.on_gateway()
         return True
 
-    async def sources(self) -> list[list[str]]:
+    def sources(self) -> list[list[str]]:
         """Where AIs call from, as matches of iptables (IPv4 only, as the old addresses are): their
         own addresses. One that is about to begin may get any of the pods' addresses, and a program
         of the old days ends where its first call goes nowhere; so until it is seen all pods are
@@ -71,5 +71,15 @@ class Node:
         called_from = self.pods.addresses
         if any(one.served and not one.addresses for one in self._deployments):
             called_from = self.pod_networks or called_from
-        networks = [ipaddress.ip_network(one) for one in called_from]
-        return [["-s", str(one)] for one in networks if one.version == 4]
+        return _from(called_from)
+
+    def fenced(self) -> list[list[str]] | None:
+        """AIs that were not allowed the internet, as matches of iptables; None before the first
+        look."""
+        fenced = self.pods.fenced
+        return None if fenced is None else _from(fenced)
+
+
+def _from(addresses: Iterable[str]) -> list[list[str]]:
+    networks = [ipaddress.ip_network(one) for one in addresses]
+    return [["-s", str(one)] for one in networks if one.version == 4]

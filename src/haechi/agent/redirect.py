@@ -13,13 +13,14 @@ import ctypes
 import ipaddress
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from haechi.adapters.iptables import PREFIX, Argv, Chain, Run, firewall
 from haechi.agent import netlink
-from haechi.agent.rules import Argv, Chain, Rounds, Run, firewall
+from haechi.agent.rounds import Rounds
 from haechi.protocol.desired import Redirect
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _CLONE_NEWNET: Final = 0x40000000
 
 def chain_name(device_id: str) -> str:
     """One chain per device: several may share a machine."""
-    return f"HAECHI-{device_id[-16:].upper()}"
+    return f"{PREFIX}{device_id[-16:].upper()}"
 
 
 def rules(
@@ -74,7 +75,7 @@ class Redirector:
         self,
         *,
         device_id: str,
-        sources: Callable[[], Awaitable[list[Argv]]],
+        sources: Callable[[], list[Argv]],
         intake: Callable[[], tuple[str, int] | None],
         pids: Callable[[], Iterable[int]],
         run: Run | None = None,
@@ -83,7 +84,7 @@ class Redirector:
         self._sources = sources
         self._intake = intake
         self._pids = pids
-        self._chain = Chain("nat", chain_name(device_id), ["PREROUTING"], run or firewall)
+        self._chain = Chain("nat", chain_name(device_id), run or firewall)
         self._wanted: list[Redirect] = []
         self._made: list[Argv] | None = None
         """None: what is there is not known."""
@@ -111,9 +112,7 @@ class Redirector:
         self._made = None
 
     async def apply(self) -> bool:
-        """Make it so, once; whether there is anything to look after. Raises OSError, or what the
-        engine says.
-        """
+        """Make it so, once; whether there is anything to look after. Raises OSError."""
         to = self._intake()
         if not self._wanted and self._made == [] and not self._routed:
             return False
@@ -121,7 +120,7 @@ class Redirector:
             return True
         content: list[Argv] = []
         if self._wanted and to is not None:
-            content = rules(self._device_id, await self._sources(), to, self._wanted)
+            content = rules(self._device_id, self._sources(), to, self._wanted)
         if content != self._made:
             await self._chain.fill(content)
             self._made = content

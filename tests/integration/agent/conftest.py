@@ -17,6 +17,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from haechi.adapters.docker_api import DockerApi
+from haechi.adapters.iptables import sweep
 from haechi.agent.home import Device, Home, write_file, write_json
 from haechi.core import ids
 from haechi.core.clock import SystemClock, to_ms
@@ -281,7 +282,7 @@ async def docker() -> DockerApi:
 
 @pytest.fixture
 async def docker_edge(edge: Edge, docker: DockerApi) -> AsyncIterator[Edge]:
-    """A device whose containers and networks are swept away afterwards."""
+    """A device whose containers, networks and firewall rules are swept away afterwards."""
     yield edge
     await asyncio.to_thread(edge.stop)
     label = f"haechi.device={edge.device_id}"
@@ -289,3 +290,4 @@ async def docker_edge(edge: Edge, docker: DockerApi) -> AsyncIterator[Edge]:
         await docker.remove_container(container["Id"], force=True)
     for name in (f"haechi-{edge.device_id}", f"haechi-net-{edge.device_id}"):
         await docker.remove_network(name)
+    await sweep()

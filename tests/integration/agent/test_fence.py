@@ -11,8 +11,9 @@ import sys
 
 import pytest
 
-from haechi.agent.fence import Fence, chain_name
-from haechi.agent.rules import firewall
+from haechi.adapters.fence_rules import Door, chain_name
+from haechi.adapters.iptables import firewall
+from haechi.agent.fence import Fence
 from haechi.domains.clusters.agent.places import _FORGET_RULES
 
 AGENT, NODE, POD, OTHER_POD, BEYOND = (
@@ -103,9 +104,8 @@ def net():
 def fence_of(net, fenced, ports):
     return Fence(
         device_id=DEVICE,
-        agent=AGENT,
-        ports=lambda: ports,
-        fenced=lambda: fenced,
+        doors=lambda: [Door(AGENT, one) for one in ports],
+        fenced=lambda: [["-s", one] for one in fenced],
         run=net.iptables,
     )
 

@@ -4,7 +4,6 @@ Real Docker bridge, real firewall rules, real agent. The old address is of the b
 (RFC 2544); the bridge is internal, so nothing could ever leave the machine.
 """
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -60,24 +59,12 @@ def rules_of(table: str, chain: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.fixture
-async def redirecting(docker_edge: Edge):
-    """Whatever becomes of the test, no rule of it stays."""
-    yield docker_edge
-    await asyncio.to_thread(docker_edge.stop)
-    chain = chain_name(docker_edge.device_id)
-    for arguments in (["-D", "PREROUTING", "-j", chain], ["-F", chain], ["-X", chain]):
-        subprocess.run(
-            ["iptables", "-w", "-t", "nat", *arguments], capture_output=True, check=False
-        )
-
-
 async def test_an_old_package_reaches_the_intake_by_its_fixed_address(
     server: ScriptedServer,
-    redirecting: Edge,
+    docker_edge: Edge,
     image,  # noqa: F811 - the fixture
 ) -> None:
-    edge = redirecting
+    edge = docker_edge
     chain = chain_name(edge.device_id)
     server.desired = DesiredState(revision=1, redirects=[Redirect(OLD, 5231)])
     edge.start()

@@ -1,10 +1,14 @@
-"""What a node refuses its AIs, as its firewall is told; on a firewall in memory."""
+"""What a device refuses its AIs, as its firewall is told; on a firewall in memory."""
 
 import pytest
 
-from haechi.agent.deployments import Deployments
-from haechi.agent.fence import Fence, chain_name, rules
+from haechi.adapters.fence_rules import Door, chain_name, rules
+from haechi.adapters.iptables import stale
+from haechi.agent.containers import Containers
+from haechi.agent.deployments import Deployments, Kept
+from haechi.agent.fence import Fence
 from haechi.agent.home import Home
+from haechi.agent.node import Node
 from haechi.agent.pods import Pods
 from haechi.protocol.desired import ContainerSpec
 
@@ -54,14 +58,20 @@ class Firewall:
                     return 1
         return 0
 
+    @staticmethod
+    def match_first(rule):
+        """Nothing is decided about somebody who is not named."""
+        return rule.split()[0] in ("-s", "-i")
+
     def verdict(self, where, source, target, port=INTAKE):
         """What becomes of a packet at our chain; `pass` where it says nothing."""
         if f"-j {CHAIN}" != (self.chains[where] or [""])[0]:
             return "pass"
         for rule in self.chains[CHAIN]:
+            assert self.match_first(rule)
             words = rule.split()
             match = dict(zip(words[::2], words[1::2], strict=False))
-            if match.get("-s", f"{source}/32") != f"{source}/32":
+            if source not in (match.get("-s", "").removesuffix("/32"), match.get("-i")):
                 continue
             if match.get("-d", f"{target}/32") != f"{target}/32":
                 continue
@@ -84,25 +94,32 @@ def pods(tmp_path):
         ]
     )
     found = Pods(deployments, proc=tmp_path)
+    found.deployments = deployments
     found.place = lambda name, *addresses: deployments.placed(deployments.get(name), addresses)
     return found
 
 
-def fence_of(pods, firewall):
+@pytest.fixture
+def node(pods):
+    made = Node(pods.deployments, address=AGENT, on_pods=lambda: None)
+    made.pods = pods
+    return made
+
+
+def fence_of(device, firewall, agent=AGENT):
     return Fence(
         device_id=DEVICE,
-        agent=AGENT,
-        ports=lambda: [INTAKE],
-        fenced=lambda: pods.fenced,
+        doors=lambda: [Door(agent, INTAKE)],
+        fenced=device.fenced,
         run=firewall,
     )
 
 
-async def test_what_an_earlier_agent_laid_stays_until_pods_are_looked_for(pods):
+async def test_what_an_earlier_agent_laid_stays_until_pods_are_looked_for(pods, node):
     firewall = Firewall()
     firewall.chains[CHAIN] = ["-s 10.244.1.5/32 -j REJECT"]
     firewall.chains["FORWARD"].insert(0, f"-j {CHAIN}")
-    fence = fence_of(pods, firewall)
+    fence = fence_of(node, firewall)
     assert await fence.apply()
     assert firewall.verdict("FORWARD", "10.244.1.5", "198.51.100.1") == "REJECT"
     await pods.look()
@@ -112,13 +129,12 @@ async def test_what_an_earlier_agent_laid_stays_until_pods_are_looked_for(pods):
 
 def test_a_chain_s_name_is_one_that_iptables_takes():
     assert chain_name(DEVICE) == CHAIN and len(CHAIN) <= 28
-    for none in ([], ["fd00::1"]):
-        assert rules(DEVICE, AGENT, [INTAKE], none) == []
+    assert rules(DEVICE, [Door(AGENT, INTAKE)], []) == []
 
 
-async def test_an_ai_reaches_its_agent_and_nobody_else(pods):
+async def test_an_ai_reaches_its_agent_and_nobody_else(pods, node):
     firewall = Firewall()
-    fence = fence_of(pods, firewall)
+    fence = fence_of(node, firewall)
     await pods.look()
     assert not await fence.apply()
     assert firewall.chains == {"INPUT": [], "FORWARD": ["-j KUBE-FORWARD"]}
@@ -145,9 +161,9 @@ async def test_an_ai_reaches_its_agent_and_nobody_else(pods):
     assert firewall.chains == {"INPUT": [], "FORWARD": ["-j KUBE-FORWARD"]}
 
 
-async def test_rules_that_somebody_flushed_come_back(pods):
+async def test_rules_that_somebody_flushed_come_back(pods, node):
     firewall = Firewall()
-    fence = fence_of(pods, firewall)
+    fence = fence_of(node, firewall)
     await pods.look()
     pods.place("dep-a", "10.244.1.5")
     await fence.apply()
@@ -157,9 +173,9 @@ async def test_rules_that_somebody_flushed_come_back(pods):
     assert firewall.verdict("FORWARD", "10.244.1.5", "198.51.100.1") == "REJECT"
 
 
-async def test_a_firewall_that_cannot_be_used_is_tried_again(pods):
+async def test_a_firewall_that_cannot_be_used_is_tried_again(pods, node):
     firewall = Firewall()
-    fence = fence_of(pods, firewall)
+    fence = fence_of(node, firewall)
     await pods.look()
     pods.place("dep-a", "10.244.1.5")
     firewall.broken = True
@@ -168,3 +184,64 @@ async def test_a_firewall_that_cannot_be_used_is_tried_again(pods):
     firewall.broken = False
     await fence.apply()
     assert firewall.verdict("FORWARD", "10.244.1.5", "198.51.100.1") == "REJECT"
+
+
+async def test_ais_of_a_docker_host_are_fenced_by_their_network(tmp_path):
+    home, firewall, gateway = Home(tmp_path), Firewall(), "172.20.0.1"
+    home.prepare()
+    deployments = Deployments(home)
+    containers = Containers(
+        engine=None,
+        deployments=deployments,
+        device_id=DEVICE,
+        cores=1.0,
+        memory_bytes=1,
+        cgroup_parent="",
+        intake_port=INTAKE,
+        camera_url=None,
+    )
+    fence = fence_of(containers, firewall, gateway)
+    assert await fence.apply(), "what an earlier agent laid stays until the network was seen"
+    assert firewall.calls == 0
+    containers.interface = "br-0123456789ab"
+    assert not await fence.apply()
+    assert CHAIN not in firewall.chains, "there is no AI"
+    deployments.keep(Kept(ContainerSpec("dep-a", "pkg-a", "ver-a", "weather", "an-image")))
+    await fence.lay()
+    assert firewall.verdict("INPUT", "br-0123456789ab", gateway) == "pass"
+    assert firewall.verdict("INPUT", "br-0123456789ab", gateway, port=22) == "REJECT"
+    assert firewall.verdict("FORWARD", "br-0123456789ab", "198.51.100.1") == "REJECT"
+    assert firewall.verdict("INPUT", "eth0", gateway, port=22) == "pass"
+    deployments.forget("dep-a")
+    assert not await fence.apply()
+    assert firewall.chains == {"INPUT": [], "FORWARD": ["-j KUBE-FORWARD"]}
+
+
+async def test_a_fence_that_cannot_be_laid_hinders_no_ai_and_wakes_the_rounds(pods, node):
+    firewall = Firewall()
+    fence = fence_of(node, firewall)
+    await pods.look()
+    pods.place("dep-a", "10.244.1.5")
+    firewall.broken = True
+    await fence.lay()
+    assert fence._rounds._wake.is_set()
+
+
+def test_chains_of_interfaces_that_are_gone_are_stale():
+    saved = """
+*filter
+:INPUT ACCEPT [0:0]
+:HAECHI-AI-AAAA - [0:0]
+:HAECHI-AI-BBBB - [0:0]
+-A INPUT -j HAECHI-AI-BBBB
+-A INPUT -i br-gone -j ACCEPT
+-A HAECHI-AI-AAAA -d 172.20.0.1/32 -i br-gone -p tcp -m tcp --dport 8430 -j RETURN
+-A HAECHI-AI-AAAA -i br-gone -j REJECT --reject-with icmp-admin-prohibited
+-A HAECHI-AI-BBBB -i br-here -j REJECT --reject-with icmp-admin-prohibited
+-A HAECHI-AI-NODE -s 10.244.1.5/32 -j REJECT --reject-with icmp-admin-prohibited
+-A HAECHI-AI-BOTH -i br-gone -j REJECT
+-A HAECHI-AI-BOTH -i br-here -j REJECT
+COMMIT
+"""
+    assert stale(saved, {"lo", "br-here"}) == ["HAECHI-AI-AAAA"]
+    assert stale("", {"lo"}) == []
