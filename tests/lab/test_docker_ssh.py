@@ -1,4 +1,7 @@
-"""Docker hosts without an agent: a whole server deploys to them over SSH, results come by HTTP."""
+"""Docker hosts without an agent: a whole server deploys to them over SSH, results come by HTTP.
+
+One host and one server for all scenes but that of HTTPS.
+"""
 
 import asyncio
 import socket
@@ -10,12 +13,15 @@ from typing import Any
 
 import httpx2
 import pytest
+import pytest_asyncio
 
 from haechi.core.access import SYSTEM
 from haechi.testing import packages
 from haechi.testing.server import RunningServer, running_server
-from lab import Host, Site
+from lab import Host, Site, images
 from lab.host import Login
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("docker_ssh")]
 
 LIMIT_S = 240.0
 SCRIPT = """\
@@ -35,15 +41,22 @@ while True:
 """
 CRASH = 'import sys\nprint("the model file is damaged", flush=True)\nsys.exit(3)\n'
 DOCKERFILE = 'FROM python:3.11-slim\nCOPY main.py /main.py\nCMD ["python3", "/main.py"]\n'
-MANIFEST = '[package]\nname = "ticker"\n[needs]\ncamera = "none"\n[health]\nready = "result"\n'
+MANIFEST = '[package]\nname = "ticker"\n[needs]\ncamera = "none"\ninternet = {internet}\n[health]\nready = "result"\n'
 
 
-def zip_of(version: str, script: str = SCRIPT, *, sdk: bool = False, more: str = "") -> bytes:
+def zip_of(
+    version: str,
+    script: str = SCRIPT,
+    *,
+    sdk: bool = False,
+    internet: bool = False,
+    more: str = "",
+) -> bytes:
     """`more`: of how it is proven, in the manifest's own words."""
     files = {
         "Dockerfile": DOCKERFILE.replace("main.py /main.py", "*.py /") if sdk else DOCKERFILE,
         "main.py": script.replace("{version}", version).replace("{{", "{").replace("}}", "}"),
-        "haechi.toml": MANIFEST + more,
+        "haechi.toml": MANIFEST.format(internet=str(internet).lower()) + more,
     }
     if sdk:
         files["haechi_sdk.py"] = packages.sdk_source()
@@ -59,9 +72,9 @@ def free_port(address: str) -> int:
 
 @dataclass
 class Dock:
-    """A server and the Docker hosts of its site."""
+    """A server and the Docker host of its site."""
 
-    site: Site
+    host: Host
     server: RunningServer
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -83,6 +96,9 @@ class Dock:
         return device_id
 
     async def upload(self, version: str, data: bytes) -> None:
+        """Unless it is there: a version's number says what is in it."""
+        if version in self.versions:
+            return
         answer = await self.server.client.post(
             "/packages/upload",
             params={"filename": "a.zip", "name": "ticker", "version": version},
@@ -91,8 +107,8 @@ class Dock:
         assert answer.status_code == 201, answer.text
         self.versions[version] = answer.json()["id"]
 
-    async def deploy(self, version: str, device_id: str) -> Any:
-        body = {"version_id": self.versions[version], "device_ids": [device_id]}
+    async def deploy(self, version: str, device_id: str, **more: Any) -> Any:
+        body = {"version_id": self.versions[version], "device_ids": [device_id], **more}
         answer = await self.server.client.post("/deployments", json=body)
         assert answer.status_code == 202, answer.text
         return await self.ended(answer)
@@ -109,6 +125,16 @@ class Dock:
         (one,) = [row for row in found["items"] if row["state"] == "running"]
         return one
 
+    async def clear(self) -> None:
+        """Nothing of ours runs there any more."""
+        if not await self.host.running():
+            await self.host.start()
+        found = (await self.server.client.get("/deployments", params={"limit": 1000})).json()
+        for row in found["items"]:
+            if row["state"] == "running":
+                await self.ended(await self.server.client.delete(f"/deployments/{row['id']}"))
+        assert await names(self.host) == []
+
     async def results(self, deployment_id: str) -> int:
         params = {"deployment_id": deployment_id, "limit": 1000}
         return len((await self.server.client.get("/results", params=params)).json()["items"])
@@ -120,41 +146,91 @@ class Dock:
                 await asyncio.sleep(0.3)
 
 
-@asynccontextmanager
-async def docked(site: Site, docker_host: Host, folder: Path, *, tls: str) -> AsyncIterator[Dock]:
-    # The site's gateway is there while a host is: one that no test switches off.
-    await asyncio.gather(site.host("anchor"), docker_host.await_ssh())
-    flags = {
-        "server.listen": f"{site.gateway}:{free_port(site.gateway)}",
-        "server.tls": tls,
-        "registry.listen": f"{site.gateway}:0",
-    }
-    async with running_server(folder, flags) as server:
-        server.client.timeout = LIMIT_S
-        mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
-        assert (await server.client.put("/base-images", json=mapped)).status_code == 200
-        yield Dock(site, server)
-
-
-@pytest.fixture
-async def dock(site: Site, docker_host: Host, tmp_path: Path) -> AsyncIterator[Dock]:
-    async with docked(site, docker_host, tmp_path / "data", tls="off") as made:
-        yield made
-
-
-@pytest.fixture
-async def safe_dock(site: Site, docker_host: Host, tmp_path: Path) -> AsyncIterator[Dock]:
-    """The server speaks HTTPS, by a certificate of the site's CA."""
-    async with docked(site, docker_host, tmp_path / "data", tls="on") as made:
-        yield made
-
-
 async def names(host: Host) -> list[str]:
     return (await host.shell("docker ps --format '{{.Names}}'")).split()
 
 
-async def test_deploy_switch_roll_back_read_and_remove(dock, docker_host):
-    device = await dock.device("gate", docker_host, docker_host.robot)
+@asynccontextmanager
+async def docked(folder: Path, *, tls: str) -> AsyncIterator[Dock]:
+    async with Site() as site:
+        # The site's gateway is there while a host is: one that no test switches off.
+        _, host = await asyncio.gather(
+            site.host("anchor"), site.host("docker-1", image=images.docker())
+        )
+        await host.until("docker info > /dev/null", "Docker runs")
+        flags = {
+            "server.listen": f"{site.gateway}:{free_port(site.gateway)}",
+            "server.tls": tls,
+            "registry.listen": f"{site.gateway}:0",
+        }
+        async with running_server(folder, flags) as server:
+            server.client.timeout = LIMIT_S
+            mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
+            assert (await server.client.put("/base-images", json=mapped)).status_code == 200
+            yield Dock(host, server)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory) -> AsyncIterator[Dock]:
+    async with docked(tmp_path_factory.mktemp("docker-ssh") / "data", tls="off") as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def dock(shared: Dock) -> AsyncIterator[Dock]:
+    yield shared
+    await shared.clear()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def safe_dock(tmp_path: Path) -> AsyncIterator[Dock]:
+    """The server speaks HTTPS, by a certificate of the site's CA."""
+    async with docked(tmp_path / "data", tls="on") as made:
+        yield made
+
+
+async def test_three_kinds_of_login(dock: Dock):
+    """By password with a sudo that asks, by key with one that does not, and a member of the group
+    `docker` without any sudo, once somebody has wired the registry. First: nobody has yet.
+    """
+    await dock.host.shell(
+        "useradd -m -G docker docker-only\n"
+        "install -d -m 700 -o docker-only ~docker-only/.ssh\n"
+        "cp ~robot/.ssh/authorized_keys ~docker-only/.ssh/\n"
+        "chown docker-only ~docker-only/.ssh/authorized_keys"
+    )
+    member = Login("docker-only", key_file=dock.host.robot.key_file)
+    await dock.upload("1", zip_of("1"))
+
+    before = await dock.device("member", dock.host, member)
+    refused = await dock.deploy("1", before)
+    assert refused.state == "failed"
+    (child,) = refused.ctx["result"]["devices"]
+    assert child["error"]["code"] == "docker_host.registry_not_wired", child
+    assert child["error"]["data"]["host"] == "member"
+
+    for name, login in (("keeper", dock.host.keeper), ("robot", dock.host.robot)):
+        device = await dock.device(name, dock.host, login)
+        ended = await dock.deploy("1", device)
+        assert ended.state == "succeeded", ended.error
+        await dock.until_more_results((await dock.running(device))["id"])
+    # Without root's rights nobody can keep an AI from calling others: it has to be allowed to.
+    refused = await dock.deploy("1", before)
+    (child,) = refused.ctx["result"]["devices"]
+    assert child["error"]["code"] == "docker_host.not_fenced", child
+    await dock.upload("2", zip_of("2", internet=True))
+    ended = await dock.deploy("2", before, allow=["internet"])
+    assert ended.state == "succeeded", ended.error
+    await dock.until_more_results((await dock.running(before))["id"])
+    assert len(await names(dock.host)) == 3
+    # No password in anybody's list of processes or in the host's log of logins.
+    secret = dock.host.keeper.password
+    assert secret not in await dock.host.shell("ps axww -o args")
+    assert secret not in await dock.host.journal(lines=2000)
+
+
+async def test_deploy_switch_roll_back_read_and_remove(dock: Dock):
+    device = await dock.device("gate", dock.host, dock.host.robot)
     for version, script in (("1", SCRIPT), ("2", SCRIPT), ("3", CRASH)):
         await dock.upload(version, zip_of(version, script))
     first = await dock.deploy("1", device)
@@ -171,14 +247,14 @@ async def test_deploy_switch_roll_back_read_and_remove(dock, docker_host):
     second = await dock.deploy("2", device)
     assert second.state == "succeeded", second.error
     two = await dock.running(device)
-    assert await names(docker_host) == [two["name"]]
+    assert await names(dock.host) == [two["name"]]
 
     failed = await dock.deploy("3", device)
     assert failed.state == "failed"
     (child,) = failed.ctx["result"]["devices"]
     assert child["state"] == "failed"
     assert (await dock.running(device))["id"] == two["id"]
-    assert await names(docker_host) == [two["name"]]
+    assert await names(dock.host) == [two["name"]]
     lines = await dock.server.client.get(f"/deployments/{two['id']}/logs")
     assert "version 2 is running" in lines.text
 
@@ -188,74 +264,40 @@ async def test_deploy_switch_roll_back_read_and_remove(dock, docker_host):
     assert three["version"] == "1"
     gone = await dock.ended(await dock.server.client.delete(f"/deployments/{three['id']}"))
     assert gone.ctx["result"]["outcome"] == "removed"
-    assert await names(docker_host) == []
+    assert await names(dock.host) == []
 
 
-async def test_three_kinds_of_login(dock, docker_host):
-    """By password with a sudo that asks, by key with one that does not, and a member of the group
-    `docker` without any sudo, once somebody has wired the registry."""
-    await docker_host.shell(
-        "useradd -m -G docker docker-only\n"
-        "install -d -m 700 -o docker-only ~docker-only/.ssh\n"
-        "cp ~robot/.ssh/authorized_keys ~docker-only/.ssh/\n"
-        "chown docker-only ~docker-only/.ssh/authorized_keys"
-    )
-    member = Login("docker-only", key_file=docker_host.robot.key_file)
-    await dock.upload("1", zip_of("1"))
-
-    before = await dock.device("member", docker_host, member)
-    refused = await dock.deploy("1", before)
-    assert refused.state == "failed"
-    (child,) = refused.ctx["result"]["devices"]
-    assert child["error"]["code"] == "docker_host.registry_not_wired", child
-    assert child["error"]["data"]["host"] == "member"
-
-    for name, login in (("keeper", docker_host.keeper), ("robot", docker_host.robot)):
-        device = await dock.device(name, docker_host, login)
-        ended = await dock.deploy("1", device)
-        assert ended.state == "succeeded", ended.error
-        await dock.until_more_results((await dock.running(device))["id"])
-    ended = await dock.deploy("1", before)
-    assert ended.state == "succeeded", ended.error
-    await dock.until_more_results((await dock.running(before))["id"])
-    assert len(await names(docker_host)) == 3
-    # No password in anybody's list of processes or in the host's log of logins.
-    secret = docker_host.keeper.password
-    assert secret not in await docker_host.shell("ps axww -o args")
-    assert secret not in await docker_host.journal(lines=2000)
-
-
-async def test_what_vanished_comes_back_and_a_host_that_was_off_goes_on(dock, docker_host):
-    device = await dock.device("gate", docker_host, docker_host.keeper)
+async def test_what_vanished_comes_back_and_a_host_that_was_off_goes_on(dock: Dock):
+    device = await dock.device("barn", dock.host, dock.host.keeper)
     await dock.upload("1", zip_of("1"))
     assert (await dock.deploy("1", device)).state == "succeeded"
     one = await dock.running(device)
-    await docker_host.shell(f"docker rm -f {one['name']}")
+    await dock.host.shell(f"docker rm -f {one['name']}")
     async with asyncio.timeout(LIMIT_S):
-        while await names(docker_host) != [one["name"]]:
+        while await names(dock.host) != [one["name"]]:
             await asyncio.sleep(0.3)
     await dock.until_more_results(one["id"])
 
-    await docker_host.kill()
+    await dock.host.kill()
     await dock.upload("2", zip_of("2"))
     removing = await dock.server.client.delete(f"/deployments/{one['id']}")
     removed = await dock.ended(removing)
     assert removed.ctx["result"]["outcome"] == "pending"
-    await docker_host.start()
+    await dock.host.start()
     # It went up again by Docker itself; now that it can be reached, it is taken away.
     async with asyncio.timeout(LIMIT_S):
         while (await dock.server.client.get(f"/deployments/{one['id']}")).json()["state"] != "gone":
             await asyncio.sleep(0.5)
-    assert await names(docker_host) == []
+    assert await names(dock.host) == []
 
 
-async def test_an_ai_goes_on_over_a_reboot_of_its_host(dock, docker_host):
-    device = await dock.device("gate", docker_host, docker_host.robot)
+async def test_an_ai_goes_on_over_a_reboot_of_its_host(dock: Dock):
+    device = await dock.device("mast", dock.host, dock.host.robot)
     await dock.upload("1", zip_of("1"))
     assert (await dock.deploy("1", device)).state == "succeeded"
     one = await dock.running(device)
-    await docker_host.kill()
-    await docker_host.start()
+    await dock.host.kill()
+    await dock.host.start()
     await dock.until_more_results(one["id"])
     shown = await dock.server.client.get(f"/deployments/{one['id']}")
     assert shown.json()["state"] == "running"
@@ -282,7 +324,7 @@ while not haechi.wait(0.3):
 """
 
 
-async def test_results_over_https(safe_dock, docker_host):
+async def test_results_over_https(safe_dock: Dock):
     """A plain client trusts the site's CA by its environment, one that makes its own context by the
     file, the SDK by itself; whoever trusts only the world's CAs is kept from talking to anybody.
     """
@@ -293,7 +335,7 @@ async def test_results_over_https(safe_dock, docker_host):
             await stranger.get(f"{dock.server.url}/api/v1/session")
     head, loop = SCRIPT.split("\n\n", 1)
     own_context, blind = (f"{head}\n{more}\n{loop}" for more in (WITH_THE_CA, WITHOUT))
-    device = await dock.device("gate", docker_host, docker_host.keeper)
+    device = await dock.device("gate", dock.host, dock.host.keeper)
     await dock.upload("1", zip_of("1"))
     await dock.upload("2", zip_of("2", own_context))
     await dock.upload("3", zip_of("3", BY_SDK, sdk=True))
@@ -304,13 +346,13 @@ async def test_results_over_https(safe_dock, docker_host):
         one = await dock.running(device)
         assert one["version"] == version
         await dock.until_more_results(one["id"])
-    environment = await docker_host.shell(f"docker exec {one['name']} env")
+    environment = await dock.host.shell(f"docker exec {one['name']} env")
     assert f"HAECHI_RESULTS_URL={dock.server.url}/api/v1/results" in environment
-    trusted = await docker_host.shell(f"docker exec {one['name']} cat /etc/haechi/site-ca.pem")
+    trusted = await dock.host.shell(f"docker exec {one['name']} cat /etc/haechi/site-ca.pem")
     assert trusted.strip() == dock.server.haechi.ca.pem.strip()
 
-    await docker_host.kill()
-    await docker_host.start()
+    await dock.host.kill()
+    await dock.host.start()
     await dock.until_more_results(one["id"])
 
     await dock.upload("4", zip_of("4", blind, more="within_s = 15\n"))

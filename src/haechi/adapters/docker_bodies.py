@@ -9,7 +9,7 @@ in the wild write beside their code; it goes with the container.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +39,8 @@ class Place:
     cores: float
     memory_bytes: int
     cgroup_parent: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Names that the AI cannot look up where it runs, with their addresses."""
 
 
 def agent_environment(agent_url: str) -> dict[str, str]:
@@ -57,6 +59,11 @@ def network_name(device_id: str) -> str:
 def internet_name(device_id: str) -> str:
     """The second bridge, for packages that declare internet and were allowed it."""
     return f"haechi-net-{device_id}"
+
+
+def fenced_name(device_id: str) -> str:
+    """Where there is no agent: the bridge of AIs that reach the server and nobody else."""
+    return f"haechi-out-{device_id}"
 
 
 def create_body(
@@ -115,6 +122,8 @@ def _host_config(spec: ContainerSpec, place: Place) -> dict[str, Any]:
     }
     if place.cgroup_parent:
         config["CgroupParent"] = place.cgroup_parent
+    if place.names:
+        config["ExtraHosts"] = [f"{name}:{address}" for name, address in place.names.items()]
     if spec.gpu:
         config["DeviceRequests"] = [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]
     if spec.privileged:

@@ -43,6 +43,20 @@ class RegistryNotWired(Conflict):
     )
 
 
+class NotFenced(Conflict):
+    code = "docker_host.not_fenced"
+    detail = Text(
+        "호스트 '{host}'에서 AI가 다른 곳에 접속하지 못하게 막을 수 없습니다: {reason}",
+        "On host '{host}' an AI cannot be kept from calling others: {reason}",
+    )
+    remedy = Text(
+        "SSH 사용자에게 sudo 권한을 주고 호스트에 iptables가 있는지 확인하세요. 인터넷을 쓴다고 "
+        "밝힌 패키지는 인터넷을 허용하여(--allow internet) 배포할 수 있습니다.",
+        "Give the SSH user sudo, and check that the host has iptables. A package that declares the "
+        "internet can be deployed with it allowed (--allow internet).",
+    )
+
+
 class OnlyOnLoopback(Conflict):
     code = "docker_host.only_on_loopback"
     detail = Text(

@@ -26,6 +26,7 @@ from haechi.adapters.docker_errors import EngineUnreachable as Unreachable
 from haechi.adapters.docker_pull import find_image, pull_image, pulled
 from haechi.adapters.docker_ssh_errors import NeedsAgent, OnlyOnLoopback
 from haechi.adapters.docker_ssh_facts import engine_info
+from haechi.adapters.docker_ssh_fence import Fences
 from haechi.adapters.docker_ssh_hosts import DockerHosts, Way
 from haechi.adapters.docker_ssh_trust import is_loopback_url, wire_host
 from haechi.adapters.docker_states import PullLayers, as_command_error, log_line, seen
@@ -53,7 +54,7 @@ LOG_BATCH: Final = 200
 
 class DockerSshEngine:
     """`server_url` is where containers post; `ca_pem` is what they must trust there ("" without
-    TLS); `usage_url` is where the old programs' usage goes ("" where nobody listens)."""
+    TLS); `old_listeners` are the addresses at which the server answers programs of the old days."""
 
     name = WITHOUT_AGENT
 
@@ -63,12 +64,13 @@ class DockerSshEngine:
         *,
         server_url: Callable[[], str],
         ca_pem: Callable[[], str],
-        usage_url: Callable[[], str] = lambda: "",
+        old_listeners: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._hosts = DockerHosts(hosts)
         self._server_url = server_url
         self._ca_pem = ca_pem
-        self._usage_url = usage_url
+        self._old_listeners = old_listeners
+        self._fences = Fences(lambda: [server_url(), *old_listeners()])
 
     async def close(self) -> None:
         await self._hosts.close()
@@ -139,39 +141,54 @@ class DockerSshEngine:
                     host=host.name,
                     setting="server.listen",
                 )
-            docker = way.docker
-            network = internet_name(device_id)
-            await docker.ensure_bridge(network, internal=False, labels={LABEL_DEVICE: device_id})
-            facts = await docker.info()
-            place = Place(
-                device_id=device_id,
-                network=network,
-                environment=self._environment(spec),
-                cores=float(facts.get("NCPU") or 1),
-                memory_bytes=int(facts.get("MemTotal") or 0),
-            )
-            body = create_body(spec, place, token=token.reveal(), camera_url="")
-            container_id = await find_container(docker, device_id, spec.deployment_id)
-            inspected = await inspect_container(docker, container_id)
-            if not runs_as_wanted(inspected, body):
-                ca_pem = self._ca_pem()
+            async with self._network(way, device_id, spec) as network:
+                await self._begin(way, device_id, spec, token, network)
+            return await self._status(way.docker, device_id, spec.deployment_id)
 
-                async def give_ca(made: str) -> None:
-                    if ca_pem:
-                        await _put(docker, made, ca_pem)
+    @asynccontextmanager
+    async def _network(self, way: Way, device_id: str, spec: ContainerSpec) -> AsyncIterator[str]:
+        """Where the AI begins."""
+        if not spec.internet:
+            async with self._fences.laid(way, device_id) as network:
+                yield network
+            return
+        network, labels = internet_name(device_id), {LABEL_DEVICE: device_id}
+        await way.docker.ensure_bridge(network, internal=False, labels=labels)
+        yield network
 
-                container_id = await make_container(
-                    docker, device_id, spec, body, inspected, give_ca
-                )
-                await docker.start_container(container_id)
-            return await self._status(docker, device_id, spec.deployment_id)
+    async def _begin(
+        self, way: Way, device_id: str, spec: ContainerSpec, token: Secret, network: str
+    ) -> None:
+        docker = way.docker
+        facts = await docker.info()
+        place = Place(
+            device_id=device_id,
+            network=network,
+            environment=self._environment(spec),
+            cores=float(facts.get("NCPU") or 1),
+            memory_bytes=int(facts.get("MemTotal") or 0),
+            names=await self._fences.names(),
+        )
+        body = create_body(spec, place, token=token.reveal(), camera_url="")
+        container_id = await find_container(docker, device_id, spec.deployment_id)
+        inspected = await inspect_container(docker, container_id)
+        if runs_as_wanted(inspected, body):
+            return
+        ca_pem = self._ca_pem()
+
+        async def give_ca(made: str) -> None:
+            if ca_pem:
+                await _put(docker, made, ca_pem)
+
+        container_id = await make_container(docker, device_id, spec, body, inspected, give_ca)
+        await docker.start_container(container_id)
 
     def _environment(self, spec: ContainerSpec) -> dict[str, str]:
         """Where the AI calls: the server, for there is no agent."""
         url = self._server_url()
         values = {"HAECHI_MASTER_URL": url, "HAECHI_RESULTS_URL": f"{url}/api/v1/results"}
-        if self._usage_url():
-            values["HAECHI_USAGE_URL"] = self._usage_url()
+        for listener in self._old_listeners()[:1]:
+            values["HAECHI_USAGE_URL"] = f"{listener}/usage"
         if self._ca_pem():
             trusted = f"/{CA_FOLDER}/{CA_FILE}"
             values["HAECHI_CA_FILE"] = trusted
@@ -198,10 +215,12 @@ class DockerSshEngine:
             await docker.stop_container(last.container_id, grace_s=grace_s)
             tail = await _tail(docker, last.container_id, keep_log_lines)
             await docker.remove_container(last.container_id, force=True)
+            await self._fences.see_to(way, device_id, now=True)
             return RemovedContainer(removed=True, log_tail=tail, last=last)
 
     async def status(self, device_id: str, deployment_ids: Sequence[str]) -> list[ContainerStatus]:
         async with self._way(device_id) as way:
+            await self._fences.see_to(way, device_id)
             return [await self._status(way.docker, device_id, one) for one in deployment_ids]
 
     async def _status(

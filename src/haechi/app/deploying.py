@@ -65,7 +65,7 @@ class Deploying(Upkeeping):
             self.hosts,
             server_url=self._server_url,
             ca_pem=lambda: self.ca.pem if self._https else "",
-            usage_url=self._usage_url,
+            old_listeners=self._old_listeners,
         )
         self.node_trust = NodeTrust(
             hosts=self.hosts,
@@ -172,13 +172,14 @@ class Deploying(Upkeeping):
     async def _engine_of_deployment(self, deployment_id: str) -> str | None:
         return await self.deployments.book.engine_of(deployment_id)
 
-    def _usage_url(self) -> str:
-        """Where programs of the old days that have no agent report usage: the first old listener
-        that others than this machine reach."""
+    def _old_listeners(self) -> list[str]:
+        """Where programs of the old days that have no agent call: old listeners that others than
+        this machine reach."""
+        found: list[str] = []
         for listen in self.settings.interop.listen:
             host, port = split_address(listen)
             if host in {"0.0.0.0", "::"}:  # noqa: S104 - recognised, not bound
                 host = next(iter(local_addresses()), "")
             if host and not host.startswith("127."):
-                return f"http://{host}:{port}/usage"
-        return ""
+                found.append(f"http://{host}:{port}")
+        return found

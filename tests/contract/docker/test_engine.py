@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from haechi.adapters import engine_docker_ssh
 from haechi.adapters.docker_api import DockerApi
-from haechi.adapters.docker_bodies import internet_name
+from haechi.adapters.docker_bodies import fenced_name, internet_name
 from haechi.adapters.docker_ssh_errors import NeedsAgent, NoDocker
 from haechi.adapters.docker_ssh_hosts import DockerHosts
 from haechi.adapters.engine_docker_ssh import DockerSshEngine
+from haechi.adapters.iptables import sweep
 from haechi.adapters.ssh_asyncssh import AsyncsshHosts, Pace
 from haechi.core import ids
 from haechi.core.secrets import Secret
@@ -49,7 +51,7 @@ class Site:
     lose: Callable[[str], Any]
     """Takes a container away behind the engine's back."""
 
-    def spec(self, **more: Any) -> ContainerSpec:
+    def spec(self, script: str = LOOP, **environment: str) -> ContainerSpec:
         deployment_id = ids.new_id("deployment")
         return ContainerSpec(
             deployment_id=deployment_id,
@@ -57,10 +59,9 @@ class Site:
             version_id=ids.new_id("version"),
             name=f"test-{deployment_id[4:]}",
             image=self.image,
-            environment={"SCRIPT": LOOP},
+            environment={"SCRIPT": script, **environment},
             memory_limit_bytes=128 * 1024**2,
             stop_grace_s=1,
-            **more,
         )
 
     async def start(self, spec: ContainerSpec):
@@ -137,7 +138,9 @@ async def over_ssh(docker, image, sshd) -> AsyncIterator[Site]:
     await hosts.close()
     for one in await docker.containers(labels=[f"haechi.device={device_id}"]):
         await docker.remove_container(one["Id"], force=True)
-    await docker.remove_network(internet_name(device_id))
+    for name in (internet_name(device_id), fenced_name(device_id)):
+        await docker.remove_network(name)
+    await sweep()
 
 
 @pytest.fixture(params=["fake", "over_ssh"])
@@ -255,7 +258,8 @@ async def test_a_start_that_was_cut_off_is_begun_anew(over_ssh, monkeypatch):
 
 async def test_a_package_that_needs_a_camera_by_environment_is_refused(over_ssh):
     with pytest.raises(NeedsAgent):
-        await over_ssh.start(over_ssh.spec(camera="one", camera_id="cam-1"))
+        spec = msgspec.structs.replace(over_ssh.spec(), camera="one", camera_id="cam-1")
+        await over_ssh.start(spec)
 
 
 async def test_a_host_that_is_away_and_back(over_ssh, sshd):

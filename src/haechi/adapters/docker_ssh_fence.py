@@ -1,0 +1,117 @@
+"""The fence of AIs on a Docker host that has no agent: laid by the server, over SSH.
+
+What agents lay on their own devices (`fence_rules`), with the server's addresses as the doors.
+Nobody on the host looks after it: after a reboot Docker starts the AIs again without it, until the
+server has the host again. It needs root's rights there; without them an AI that was not allowed the
+internet is not started.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from haechi.adapters.docker_api import DockerApi, interface_of
+from haechi.adapters.docker_bodies import LABEL_DEVICE, fenced_name
+from haechi.adapters.docker_ssh_errors import NotFenced
+from haechi.adapters.docker_ssh_hosts import Way
+from haechi.adapters.fence_rules import Door, chain_name, rules
+from haechi.adapters.iptables import Chain, Run
+from haechi.core.names import address_of
+from haechi.domains.clusters.host.errors import CommandFailed, SudoAsks, SudoRefused
+from haechi.domains.clusters.host.ports import Shell
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 30.0
+"""Rules are laid anew so often: a reloaded firewall loses them."""
+COMMAND_S: Final = 20.0
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class _Laid(NamedTuple):
+    shell: Shell
+    """A host that was off comes back by another one, and without rules."""
+    at_s: float
+
+    def holds(self, shell: Shell) -> bool:
+        return self.shell is shell and time.monotonic() - self.at_s < LOOK_S
+
+
+class Fences:
+    """`urls` are where AIs call."""
+
+    def __init__(self, urls: Callable[[], Iterable[str]]) -> None:
+        self._urls = urls
+        self._laid: dict[str, _Laid] = {}
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @asynccontextmanager
+    async def laid(self, way: Way, device_id: str) -> AsyncIterator[str]:
+        """The name of the device's network, which is fenced while an AI is begun on it. Raises
+        NotFenced, NameUnknown, and what the way there does."""
+        name = fenced_name(device_id)
+        labels = {LABEL_DEVICE: device_id}
+        async with self._locks[device_id]:
+            network = await way.docker.ensure_bridge(name, internal=False, labels=labels)
+            await self._fill(way, device_id, interface_of(network))
+            yield name
+
+    async def see_to(self, way: Way, device_id: str, *, now: bool = False) -> None:
+        """Lay it again where it may be gone, and take it away where no AI is left. What hinders is
+        logged: AIs that run go on."""
+        async with self._locks[device_id]:
+            laid = self._laid.get(device_id)
+            if laid is not None and laid.holds(way.shell) and not now:
+                return
+            try:
+                interface = await _used(way.docker, device_id)
+                if interface or laid is not None:
+                    await self._fill(way, device_id, interface)
+            except NotFenced as error:
+                log.error("%s", error)  # noqa: TRY400
+            self._laid[device_id] = _Laid(way.shell, time.monotonic())
+
+    async def names(self) -> dict[str, str]:
+        """Names in the URLs with their addresses: a fenced AI reaches no name service."""
+        hosts = {urlsplit(one).hostname or "" for one in self._urls()}
+        found = {host: await address_of(host) for host in sorted(hosts)}
+        return {host: address for host, address in found.items() if host != address}
+
+    async def _fill(self, way: Way, device_id: str, interface: str) -> None:
+        """No interface: no fence."""
+        chain = Chain("filter", chain_name(device_id), _over(way.shell))
+        fenced = [["-i", interface]] if interface else []
+        doors = [await _door(one) for one in self._urls()] if interface else []
+        try:
+            await chain.fill(rules(device_id, doors, fenced))
+        except (OSError, CommandFailed, SudoAsks, SudoRefused) as error:
+            raise NotFenced(host=way.shell.host.name, reason=str(error)[:300]) from error
+        self._laid[device_id] = _Laid(way.shell, time.monotonic())
+
+
+async def _used(docker: DockerApi, device_id: str) -> str:
+    """The host's end of the device's fenced network, if there are AIs for it, also such as will
+    start again; "" if not."""
+    name = fenced_name(device_id)
+    listed = await docker.containers(labels=[f"{LABEL_DEVICE}={device_id}"])
+    if not any((one.get("HostConfig") or {}).get("NetworkMode") == name for one in listed):
+        return ""
+    return interface_of(await docker.network(name))
+
+
+async def _door(url: str) -> Door:
+    parts = urlsplit(url)
+    return Door(await address_of(parts.hostname or ""), parts.port or _PORTS[parts.scheme])
+
+
+def _over(shell: Shell) -> Run:
+    async def run(argv: Sequence[str], stdin: str) -> int:
+        ran = await shell.run(argv, root=True, stdin=stdin, timeout_s=COMMAND_S, check=False)
+        return ran.status
+
+    return run
