@@ -59,7 +59,7 @@ def test_the_kernels_message():
 async def test_each_pod_is_a_source_and_nobody_else():
     firewall, pods = Firewall(), []
 
-    async def sources():
+    def sources():
         return list(pods)
 
     redirector = Redirector(
@@ -85,7 +85,7 @@ async def test_each_pod_is_a_source_and_nobody_else():
 async def test_rules_that_are_made_anew_are_there_at_every_moment():
     firewall, pods = Firewall(), [["-s", "10.244.1.5/32"]]
 
-    async def sources():
+    def sources():
         return list(pods)
 
     redirector = Redirector(
@@ -112,18 +112,18 @@ async def test_until_an_ai_is_seen_any_pod_may_be_it(tmp_path):
     deployments = Deployments(home)
     node = Node(deployments, address="127.0.0.1", on_pods=lambda: None)
     node.pod_networks = ["10.244.0.0/16", "fd00:244::/56"]
-    assert await node.sources() == []
+    assert node.sources() == []
     spec = ContainerSpec("dep-a", "pkg-a", "ver-a", "weather", "an-image")
     deployments.serve([spec])
-    assert await node.sources() == [["-s", "10.244.0.0/16"]]
+    assert node.sources() == [["-s", "10.244.0.0/16"]]
     deployments.placed(deployments.get("dep-a"), ("10.244.1.5", "fd00:244::5"))
-    assert await node.sources() == [["-s", "10.244.1.5/32"]]
+    assert node.sources() == [["-s", "10.244.1.5/32"]]
     deployments.serve([spec, ContainerSpec("dep-b", "pkg-a", "ver-b", "weather-2", "an-image")])
-    assert await node.sources() == [["-s", "10.244.0.0/16"]]
+    assert node.sources() == [["-s", "10.244.0.0/16"]]
     node.pod_networks = []
-    assert await node.sources() == [["-s", "10.244.1.5/32"]]
+    assert node.sources() == [["-s", "10.244.1.5/32"]]
     deployments.serve([])
-    assert await node.sources() == []
+    assert node.sources() == []
 
 
 class Firewall:
@@ -173,7 +173,7 @@ async def test_rules_come_follow_the_intake_and_go():
     firewall = Firewall()
     intake = [None]
 
-    async def bridge():
+    def bridge():
         return [["-i", "br-1"]]
 
     redirector = Redirector(
