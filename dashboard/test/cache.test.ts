@@ -27,6 +27,7 @@ describe("news while the first read is under way", () => {
     ["a list that a state changed", ["builds", "ver-1"], () => applyState(queries, { kind: "build" })],
     ["a cluster's node", ["cluster-health", "c-1"], () => applyState(queries, { kind: "node" })],
     ["a cluster's API", ["cluster-health", "c-1"], () => applyState(queries, { kind: "cluster_api" })],
+    ["its own pods", ["cluster-health", "c-1"], () => applyState(queries, { kind: "cluster_system" })],
     ["a cluster", ["clusters", "one", "c-1"], () => applyState(queries, { kind: "cluster" })],
     ["a backup", ["cluster-backups", "c-1"], () => applyState(queries, { kind: "backup" })],
     ["a schedule's runs", ["schedule-runs", "s-1", 1], () => applyState(queries, { kind: "schedule" })],

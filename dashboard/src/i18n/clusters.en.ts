@@ -69,6 +69,7 @@ export const clustersEn: Record<keyof typeof clustersKo, string> = {
   "cluster.accept": "Warnings that you have read and accept",
   "cluster.acceptHint": "Check again after accepting: the rest of such a host is looked at then.",
   "cluster.accepted": "Accepted",
+  "cluster.lacking": "Services or the pods' network of the cluster do not work",
   "cluster.noFinding": "Nothing found",
   "cluster.level.error": "Error",
   "cluster.level.warning": "Warning",

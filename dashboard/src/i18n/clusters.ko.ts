@@ -67,6 +67,7 @@ export const clustersKo = {
   "cluster.accept": "읽고 받아들일 경고",
   "cluster.acceptHint": "받아들인 뒤 다시 점검하면 그 호스트의 나머지 문제도 나옵니다.",
   "cluster.accepted": "받아들임",
+  "cluster.lacking": "클러스터의 서비스나 파드 네트워크에 문제가 있습니다",
   "cluster.noFinding": "문제 없음",
   "cluster.level.error": "오류",
   "cluster.level.warning": "경고",

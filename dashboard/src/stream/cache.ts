@@ -87,6 +87,7 @@ const LISTS: Record<string, string[]> = {
   site: ["site"],
   cluster: ["clusters", "cluster-health", "cluster-proof"],
   cluster_api: ["cluster-health"],
+  cluster_system: ["cluster-health"],
   node: ["cluster-health", "devices"],
   backup: ["cluster-backups", "cluster-health"],
   schedule: ["schedules", "schedule-runs"],

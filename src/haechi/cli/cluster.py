@@ -8,7 +8,7 @@ import click
 
 from haechi.cli import cluster_upkeep
 from haechi.cli.client import EXIT_UPSTREAM, Api, pass_api
-from haechi.cli.cluster_upkeep import HOSTS
+from haechi.cli.cluster_upkeep import HOSTS, tell_finding
 from haechi.cli.lookup import given, id_of
 from haechi.cli.waiting import follow, no_wait_option
 
@@ -79,23 +79,10 @@ def check_cluster(api: Api, /, **options: Any) -> None:
         api.show(checked)
     else:
         for finding in checked["findings"]:
-            _tell(api, finding)
+            tell_finding(api, finding)
     if not checked["fit"]:
         raise click.exceptions.Exit(EXIT_UPSTREAM)
     api.say("막는 문제가 없습니다.", "Nothing hinders.")
-
-
-def _tell(api: Api, finding: dict[str, Any]) -> None:
-    """Not in a table: on a narrow terminal that breaks keys and commands which one compares and
-    copies.
-    """
-    word = " (허용됨)" if api.language == "ko" else " (accepted)"
-    accepted = word if finding["accepted"] else ""
-    color = "red" if finding["level"] == "error" else "yellow"
-    click.secho(f"{finding['host']}  {finding['level']}  {finding['name']}{accepted}", fg=color)
-    click.echo(f"  {finding['detail']}")
-    if finding["remedy"]:
-        click.echo(f"  → {finding['remedy']}")
 
 
 @cluster.command("plan")

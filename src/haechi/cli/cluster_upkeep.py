@@ -49,6 +49,8 @@ def get_cluster_health(api: Api, cluster_ref: str) -> None:
         api.show(found)
     else:
         api.show(nodes, NODES)
+        for one in found["findings"]:
+            tell_finding(api, one)
         for one in found["warnings"]:
             api.say(f"! {one['text']}", f"! {one['text']}")
         if found["api"] != "ok":
@@ -56,7 +58,8 @@ def get_cluster_health(api: Api, cluster_ref: str) -> None:
                 f"Kubernetes API: {found['api']} {found['api_error']}",
                 f"Kubernetes API: {found['api']} {found['api_error']}",
             )
-    if found["api"] == "away" or any(one["presence"] in {"silent", "dead"} for one in nodes):
+    lost = any(one["presence"] in {"silent", "dead"} for one in nodes)
+    if found["api"] == "away" or lost or found["findings"]:
         raise click.exceptions.Exit(EXIT_UPSTREAM)
 
 
@@ -220,6 +223,20 @@ COMMANDS: Final = [
     replace_node,
     update_agents,
 ]
+
+
+def tell_finding(api: Api, finding: dict[str, Any]) -> None:
+    """Not in a table: on a narrow terminal that breaks keys and commands which one compares and
+    copies.
+    """
+    word = " (허용됨)" if api.language == "ko" else " (accepted)"
+    accepted = word if finding["accepted"] else ""
+    color = "red" if finding["level"] == "error" else "yellow"
+    head = [finding["host"], finding["level"], f"{finding['name']}{accepted}"]
+    click.secho("  ".join(word for word in head if word), fg=color)
+    click.echo(f"  {finding['detail']}")
+    if finding["remedy"]:
+        click.echo(f"  → {finding['remedy']}")
 
 
 def _path(api: Api, ref: str) -> str:

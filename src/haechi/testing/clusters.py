@@ -8,6 +8,7 @@ do as the real ones do, as far as forming and deleting can tell.
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,10 @@ class FakeKube:
     """Names of nodes that never become Ready."""
     drained: list[str] = field(default_factory=list)
     abandoned: list[str] = field(default_factory=list)
+    ailing: dict[str, str] = field(default_factory=dict)
+    """Names of system pods that are not ready, and why: `kube-proxy-alpha`, `coredns-1`."""
+    listed: Counter[str | None] = field(default_factory=Counter)
+    """How often pods were listed, by namespace."""
 
     def _reach(self) -> None:
         if self.down:
@@ -118,9 +123,32 @@ class FakeKube:
         node: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> list[Pod]:
-        del namespace, node, labels
+        """Those that every cluster has: on each node, and CoreDNS on the first two."""
         self._reach()
-        return []
+        self.listed[namespace] += 1
+        known = list(self.nodes_by_name.values())
+        found = [self._pod(*kind, one.name, one) for one in known for kind in _ON_EACH]
+        found += [self._pod(*_DNS, str(n), one) for n, one in enumerate(known[:2], 1)]
+        return [
+            one
+            for one in found
+            if namespace in {None, one.namespace}
+            and node in {None, one.node}
+            and (labels or {}).items() <= one.labels.items()
+        ]
+
+    def _pod(self, name: str, namespace: str, key: str, value: str, end: str, node: Node) -> Pod:
+        full = f"{name}-{end}"
+        return Pod(
+            namespace=namespace,
+            name=full,
+            node=node.name,
+            phase="Running",
+            ready=node.ready and full not in self.ailing,
+            restarts=0,
+            labels={key: value},
+            reason=self.ailing.get(full, ""),
+        )
 
     async def apply(self, objects: Sequence[Manifest], *, log: OnText | None = None) -> None:
         del log
@@ -155,6 +183,13 @@ class FakeKube:
         self._reach()
         yield await self.nodes()
         await asyncio.Event().wait()
+
+
+_ON_EACH: Final = (
+    ("kube-proxy", "kube-system", "k8s-app", "kube-proxy"),
+    ("kube-flannel-ds", "kube-flannel", "app", "flannel"),
+)
+_DNS: Final = ("coredns", "kube-system", "k8s-app", "kube-dns")
 
 
 def _key(one: Manifest) -> tuple[str, str, str]:

@@ -18,6 +18,7 @@ from haechi.core.operations import Operation, Operations
 from haechi.core.secrets import Keyring
 from haechi.domains.agents.presence import Limits
 from haechi.domains.audit.service import Audit
+from haechi.domains.clusters import system_watching
 from haechi.domains.clusters.context import Context, Pace
 from haechi.domains.clusters.model import FormOptions
 from haechi.domains.clusters.service import Clusters
@@ -139,8 +140,10 @@ FAST = Pace(retry_s=0.01, away_s=0.3, poll_s=0.01, api_s=5.0, ready_s=5.0, drain
 
 
 @pytest.fixture
-async def rest(tmp_path):
+async def rest(tmp_path, monkeypatch):
     """A server whose devices `master` and `edge` are hosts of a site in memory."""
+    for name, seconds in (("LOOK_S", 0.1), ("LASTS_S", 0.05), ("OVER_S", 0.3)):
+        monkeypatch.setattr(system_watching, name, seconds)
     async with running_server(tmp_path) as server:
         site = FakeSite()
         context = server.haechi.clusters.context

@@ -76,6 +76,36 @@ async def test_health_in_both_languages(rest, cluster_id):
     assert "전원" in korean["reason_text"]
 
 
+async def test_services_that_do_not_work_on_a_node_are_said(rest, cluster_id, cli):
+    kube = rest.site.kubes.of(cluster_id)
+    assert (await health(rest, cluster_id))["findings"] == []
+    kube.ailing["kube-proxy-edge"] = "CrashLoopBackOff"
+
+    async def told():
+        return (await health(rest, cluster_id, **{"Accept-Language": "en"}))["findings"]
+
+    (one,) = await eventually(told)
+    assert (one["host"], one["level"], one["name"]) == ("edge", "error", "services_down")
+    assert one["device_id"] == rest.ids["edge"]
+    assert "kube-proxy-edge" in one["detail"]
+    assert "kubectl" in one["remedy"]
+    (korean,) = (await health(rest, cluster_id, **{"Accept-Language": "ko"}))["findings"]
+    assert "서비스" in korean["detail"]
+    code, shown = await cli("cluster", "health", "gate")
+    assert code == 5
+    assert json.loads(shown)["findings"] == [one]
+    code, shown = await cli("cluster", "health", "gate", as_json=False)
+    assert code == 5
+    assert "edge  error  services_down" in shown
+    assert f"  → {one['remedy']}" in shown
+    kube.ailing.clear()
+
+    async def well():
+        return (await cli("cluster", "health", "gate"))[0] == 0
+
+    await eventually(well)
+
+
 async def test_a_backup_from_taking_to_restoring(rest, cluster_id):
     path = f"/clusters/{cluster_id}"
     operation = await ended(rest, await rest.client.post(f"{path}/backups"))
@@ -115,11 +145,12 @@ async def test_what_cannot_be_done_is_said(rest, cluster_id):
 def cli(rest, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
 
-    async def run(*words):
+    async def run(*words, as_json=True):
         if not hasattr(rest, "token"):
             made = await rest.client.post("/tokens", json={"name": "cli", "role": "admin"})
             rest.token = made.json()["secret"]
-        given = ["--url", rest.url, "--token", rest.token, "--language", "en", "--json"]
+        given = ["--url", rest.url, "--token", rest.token, "--language", "en"]
+        given += ["--json"] if as_json else []
         done = await asyncio.to_thread(CliRunner().invoke, main, [*given, *words])
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done.exit_code, done.stdout

@@ -70,7 +70,7 @@ export function CheckView({
   );
 }
 
-function FindingLine({ finding, accepted }: { finding: HostFinding; accepted: boolean }) {
+export function FindingLine({ finding, accepted = false }: { finding: HostFinding; accepted?: boolean }) {
   const t = useT();
   const warning = finding.level === "warning";
   return (

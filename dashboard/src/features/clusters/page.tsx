@@ -17,6 +17,7 @@ import { tellError } from "@/ui/toast";
 import { BackupsPanel } from "./backups";
 import { CertificatesPanel } from "./certificates";
 import { AddNodeDialog } from "./changes";
+import { FindingLine } from "./check";
 import { DeleteClusterDialog, RenameDialog } from "./dialogs";
 import { MembersPanel } from "./members";
 import { ProgressPanel } from "./progress";
@@ -105,6 +106,18 @@ function Content({ cluster }: { cluster: Cluster }) {
           <p>{t("cluster.apiAwayHint")}</p>
           {health.api_error && <p className="text-xs text-muted">{health.api_error}</p>}
         </div>
+      )}
+      {ready && health && health.findings.length > 0 && (
+        <section
+          role="alert"
+          aria-label={t("cluster.lacking")}
+          className="rounded-md border border-bad/50 bg-bad/10"
+        >
+          <p className="px-3 py-2 font-semibold text-bad">{t("cluster.lacking")}</p>
+          {health.findings.map((finding) => (
+            <FindingLine key={`${finding.code} ${finding.host}`} finding={finding} />
+          ))}
+        </section>
       )}
       <ProgressPanel cluster={cluster} />
       {proof.data && <ProofPanel proof={proof.data} members={cluster.members} whole={ended} />}

@@ -15,6 +15,7 @@ from haechi.domains.clusters.model import (
     HostProof,
     Member,
 )
+from haechi.domains.clusters.ports import HostFinding
 from haechi.errors import Language
 from haechi.rest import AcceptedOut, In, Out, UtcTime
 
@@ -96,6 +97,21 @@ class FindingOut(Out):
     remedy: str
     data: dict[str, Any]
 
+    @classmethod
+    def of(cls, finding: HostFinding, language: Language, *, accepted: bool = False) -> Self:
+        said = error_text({"code": finding.code, "data": finding.data}, language) or {}
+        return cls(
+            device_id=finding.device_id,
+            host=finding.host,
+            name=finding.name,
+            level=finding.level,
+            accepted=accepted,
+            code=finding.code,
+            detail=said.get("detail", finding.code),
+            remedy=said.get("remedy", ""),
+            data=finding.data,
+        )
+
 
 class CheckedHostOut(Out):
     device_id: str
@@ -114,22 +130,10 @@ class CheckOut(Out):
 
     @classmethod
     def of(cls, checked: Checked, language: Language) -> Self:
-        findings = []
-        for one in checked.findings:
-            said = error_text({"code": one.code, "data": one.data}, language) or {}
-            findings.append(
-                FindingOut(
-                    device_id=one.device_id,
-                    host=one.host,
-                    name=one.name,
-                    level=one.level,
-                    accepted=one in checked.accepted,
-                    code=one.code,
-                    detail=said.get("detail", one.code),
-                    remedy=said.get("remedy", ""),
-                    data=one.data,
-                )
-            )
+        findings = [
+            FindingOut.of(one, language, accepted=one in checked.accepted)
+            for one in checked.findings
+        ]
         hosts = [CheckedHostOut.model_validate(one) for one in checked.reports]
         return cls(fit=not checked.hindering, hosts=hosts, findings=findings)
 

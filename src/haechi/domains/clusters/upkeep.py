@@ -29,12 +29,14 @@ from haechi.domains.clusters.duties import Duties
 from haechi.domains.clusters.errors import ClusterNotReady, HostBusy, NotAMember
 from haechi.domains.clusters.finding import Finder, Finding
 from haechi.domains.clusters.model import Cluster, ClusterState, Member, MemberState
+from haechi.domains.clusters.ports import HostFinding
 from haechi.domains.clusters.readdressing import Readdressing
 from haechi.domains.clusters.renewing import Renewing
 from haechi.domains.clusters.returning import Returning
 from haechi.domains.clusters.rewiring import KIND as REWIRE
 from haechi.domains.clusters.rewiring import Rewiring
 from haechi.domains.clusters.service import Clusters
+from haechi.domains.clusters.system_watching import SystemWatching
 from haechi.domains.clusters.upkeep_errors import AddressUnknown, SameDevice, StillLives
 from haechi.domains.clusters.watched import AgentsView, NodeState, Probe, WatchedApi
 from haechi.domains.clusters.watching import Watching
@@ -52,6 +54,8 @@ class ClusterHealth:
     moved: dict[str, str]
     """Device → the address at which it was found, where that is not its recorded one."""
     newest_backup: Backup | None
+    findings: list[HostFinding]
+    """Of the pods of its own that it needs: `system.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Upkeep:
             c, agents=agents, probe=probe, neighbours=self._neighbours, limits=limits
         )
         clusters.leaving.presence = self.watching.presence
+        self._system = SystemWatching(c, self.watching)
         self._finding = Finding(c, self.watching, finder, operations)
         self._duties = Duties(c, self, settings)
         self.watching.on_return += [self._returning.returned, self._finding.returned]
@@ -130,12 +135,14 @@ class Upkeep:
             known = await store.all_ids(tx)
         await self._vault.sweep(known)
         await self.watching.start()
+        self._system.start()
         self._duties.start()
 
     async def close(self) -> None:
         await self._duties.close()
         await self._finding.close()
         await self._returning.close()
+        await self._system.close()
         await self.watching.close()
         await self._neighbours.close()
 
@@ -148,7 +155,8 @@ class Upkeep:
             newest = await store.newest(tx, cluster_id)
         known = {one.device_id for one in nodes}
         moved = {key: value for key, value in self._finding.found.items() if key in known}
-        return ClusterHealth(cluster, self.watching.api(cluster_id), nodes, moved, newest)
+        api, findings = self.watching.api(cluster_id), self._system.findings(cluster_id)
+        return ClusterHealth(cluster, api, nodes, moved, newest, findings)
 
     async def certificates(
         self, cluster_id: str

@@ -8,6 +8,7 @@ from pydantic import Field
 from haechi.core.operations.model import error_text
 from haechi.domains.clusters.certificates import NodeCertificate
 from haechi.domains.clusters.reasons import REMEDIES, TEXTS, WARNINGS, Advice, Reason, warnings
+from haechi.domains.clusters.shapes import FindingOut
 from haechi.domains.clusters.upkeep import ClusterHealth
 from haechi.domains.clusters.watched import NodeState
 from haechi.errors import AppError, Language
@@ -119,6 +120,8 @@ class HealthOut(Out):
     api_error: str
     nodes: list[NodeHealthOut]
     newest_backup: BackupOut | None
+    findings: list[FindingOut]
+    """Services, the pods' network or names that do not work, by the pods that make them."""
     warnings: list[WarningOut]
     """What speaks against leaving it as it is."""
 
@@ -135,6 +138,7 @@ class HealthOut(Out):
                 for one in health.nodes
             ],
             newest_backup=BackupOut.model_validate(newest) if newest else None,
+            findings=[FindingOut.of(one, language) for one in health.findings],
             warnings=[
                 WarningOut(name=one, text=WARNINGS[one].render(language, {}))
                 for one in warnings(

@@ -88,6 +88,10 @@ class Watching:
 
     # --- what others ask
 
+    def clusters(self) -> list[str]:
+        """Those that are formed."""
+        return list(self._apis)
+
     def nodes(self, cluster_id: str) -> list[NodeState]:
         found = [one for one in self._watched.values() if one.member.cluster_id == cluster_id]
         found.sort(key=lambda one: (one.member.role, one.member.node_name))
