@@ -1,6 +1,7 @@
 """Fixtures every tier may use. The unit tier has no sockets; other tiers reach loopback only."""
 
 import gc
+from itertools import accumulate
 from pathlib import Path
 
 import hypothesis
@@ -8,6 +9,7 @@ import pytest
 import pytest_socket
 
 ROOT = Path(__file__).parent.parent
+_NOT_OURS = pytest.StashKey[set[Path]]()
 
 # How long an example takes says how busy the machine is, nothing of the code.
 hypothesis.settings.register_profile(
@@ -18,12 +20,33 @@ hypothesis.settings.load_profile("haechi")
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--part", default="1/1", help="Only every n-th test, from the k-th on: k/n (tools/test.py)."
+        "--part", default="1/1", help="Only the k-th of n parts of the files: k/n (tools/test.py)."
     )
 
 
-def pytest_configure():
+def pytest_configure(config):
     gc.disable()
+    config.stash[_NOT_OURS] = _not_in_part(config)
+
+
+def pytest_ignore_collect(collection_path, config):
+    return True if collection_path in config.stash[_NOT_OURS] else None
+
+
+def _not_in_part(config) -> set[Path]:
+    """Parts of about equal size, each of neighbouring files: those import the same."""
+    number, count = map(int, config.getoption("part").split("/"))
+    if count == 1:
+        return set()
+    files = sorted(file for one in config.args for file in Path(one).resolve().rglob("test_*.py"))
+    sizes = [file.stat().st_size for file in files]
+    before = accumulate(sizes, initial=0)
+    share = sum(sizes) / count
+    return {
+        file
+        for file, size, start in zip(files, sizes, before, strict=False)
+        if int((start + size / 2) / share) != number - 1
+    }
 
 
 def pytest_collection_finish():
@@ -32,9 +55,7 @@ def pytest_collection_finish():
     gc.enable()
 
 
-def pytest_collection_modifyitems(config, items):
-    first, step = map(int, config.getoption("part").split("/"))
-    items[:] = items[first - 1 :: step]
+def pytest_collection_modifyitems(items):
     for item in items:
         tier = Path(item.fspath).relative_to(ROOT / "tests").parts[0]
         if tier in {"integration", "contract"}:

@@ -154,10 +154,10 @@ def types() -> Count:
 
 
 def unit() -> Count:
-    """Every other test in one process, the rest in another, beside each other: they are so small
-    that handing each of them to a worker would cost as much as running it. Without the plugin that
-    only the contract tests need. Their databases are flushed thousands of times, which in memory
-    costs nothing.
+    """Half of the files in one process, the rest in another, beside each other: tests are so small
+    that handing each of them to a worker would cost as much as running it, and what a process does
+    not run it need not import. Without the plugin that only the contract tests need. Their
+    databases are flushed thousands of times, which in memory costs nothing.
     """
     memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > UNIT_BYTES
     with tempfile.TemporaryDirectory(prefix="haechi-unit-", dir=MEMORY if memory else None) as base:
