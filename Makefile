@@ -51,6 +51,7 @@ test-lab: lab ## Real hosts and real Kubernetes (root, podman; make test does no
 demo-cluster: lab ## Form two Kubernetes clusters on lab hosts, shown in the dashboard, until Ctrl-C
 	$(SETUP)
 	$(MAKE) --no-print-directory dashboard
+	$(VENV)/python packaging/agent/build.py
 	$(VENV)/python demo/cluster.py
 
 bench-lab: lab ## Measure clusters; ONLY="form_1_1 add_worker" some figures, ROUNDS=3; build/bench-lab.json
