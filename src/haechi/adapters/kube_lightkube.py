@@ -12,7 +12,7 @@ from typing import Any, Final
 from haechi.adapters.kube_calls import Calls
 from haechi.adapters.kube_errors import KubeConflict, KubeHistoryGone, KubeObjectMissing
 from haechi.adapters.kube_evict import Drain, abandon
-from haechi.adapters.kube_shapes import node_of, pod_of, rollout_of
+from haechi.adapters.kube_shapes import node_of, pod_of
 from haechi.domains.clusters.ports import (
     Drained,
     KubeAccess,
@@ -20,7 +20,6 @@ from haechi.domains.clusters.ports import (
     Node,
     OnText,
     Pod,
-    Rollout,
 )
 
 log = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ class LightKube:
             except KubeHistoryGone:
                 continue
 
-    # --- pods and what makes them
+    # --- pods
 
     async def pods(
         self,
@@ -130,10 +129,6 @@ class LightKube:
             "v1", "Pod", namespace=namespace, labels=labels or "", fields=fields
         )
         return [pod_of(one) for one in found]
-
-    async def rollout(self, kind: str, namespace: str, name: str) -> Rollout | None:
-        found = await self.get("apps/v1", kind, name, namespace)
-        return None if found is None else rollout_of(found)
 
     # --- any object
 

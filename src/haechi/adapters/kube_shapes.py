@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from haechi.domains.clusters.model import DEVICE_LABEL
-from haechi.domains.clusters.ports import Node, NodeCondition, Pod, Rollout
+from haechi.domains.clusters.ports import Node, NodeCondition, Pod
 
 CONTROL_PLANE_LABEL: Final = "node-role.kubernetes.io/control-plane"
 MIRROR: Final = "kubernetes.io/config.mirror"
@@ -100,22 +100,6 @@ def why_waiting(pod: Mapping[str, Any]) -> str:
 def _said(state: Mapping[str, Any]) -> str:
     reason, message = str(state.get("reason") or ""), str(state.get("message") or "")
     return ": ".join(part for part in (reason, message.strip()) if part)
-
-
-def rollout_of(seen: Mapping[str, Any]) -> Rollout:
-    """Counts of an older generation than the spec's are not believed."""
-    spec, status = seen.get("spec") or {}, seen.get("status") or {}
-    stale = int(status.get("observedGeneration") or 0) < int(seen["metadata"].get("generation", 0))
-    if seen["kind"] == "DaemonSet":
-        desired = int(status.get("desiredNumberScheduled") or 0)
-        updated = int(status.get("updatedNumberScheduled") or 0)
-        ready = int(status.get("numberReady") or 0)
-        # Before the controller has looked nobody knows how many there will be.
-        return Rollout(max(desired, 1), 0, 0) if stale else Rollout(desired, updated, ready)
-    desired = int(spec.get("replicas", 1))
-    updated = 0 if stale else int(status.get("updatedReplicas") or 0)
-    ready = 0 if stale else int(status.get("readyReplicas") or 0)
-    return Rollout(desired, updated, ready)
 
 
 def at(text: str | None) -> datetime | None:

@@ -32,7 +32,6 @@ from haechi.domains.clusters.ports import (
     Node,
     OnText,
     Pod,
-    Rollout,
 )
 from haechi.errors import AppError, ObjectNotFound
 from haechi.testing.hosts import Call, FakeHosts, FakeShell
@@ -168,16 +167,6 @@ class FakeKube:
         del api_version
         self._reach()
         return self.objects.get((kind, namespace or "", name))
-
-    async def rollout(self, kind: str, namespace: str, name: str) -> Rollout | None:
-        """That of flannel is there when it was applied, Kubernetes' own always. Pods of nodes that
-        are not Ready are wanted, and not ready.
-        """
-        self._reach()
-        if namespace == "kube-system" or (kind, namespace, name) in self.objects:
-            count = len(self.nodes_by_name)
-            return Rollout(count, count, sum(one.ready for one in self.nodes_by_name.values()))
-        return None
 
     async def watch_nodes(self) -> AsyncIterator[list[Node]]:
         self._reach()

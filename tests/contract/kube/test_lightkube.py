@@ -146,7 +146,6 @@ async def test_fields_that_no_model_knows_are_kept(client):
 async def test_what_is_not_there_is_none_or_missing(client):
     assert await client.get("v1", "ConfigMap", "none", "haechi") is None
     assert await client.node("none") is None
-    assert await client.rollout("Deployment", "haechi", "none") is None
     await client.delete([config_map("none")])
     await client.delete_node("none")
     with pytest.raises(KubeObjectMissing) as caught:
@@ -251,36 +250,6 @@ async def test_pods_are_found_by_node_and_label(kube, client):
     (found,) = await client.pods(namespace="haechi", node="n1", labels={"app": "x"})
     assert (found.name, found.owner_kind, found.restarts) == ("ai", "ReplicaSet", 2)
     assert await client.pods(labels={"app": "y"}) == []
-
-
-async def test_a_rollout_of_an_older_generation_is_not_believed(kube, client):
-    await client.apply([NAMESPACE])
-    daemon = {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": {"name": "d", "namespace": "haechi"},
-        "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "one"}]}}},
-    }
-    await client.apply([daemon])
-    assert not (await client.rollout("DaemonSet", "haechi", "d")).done
-    key = Key("apps/v1", "daemonsets", "haechi", "d")
-    status = {
-        "observedGeneration": 1,
-        "desiredNumberScheduled": 2,
-        "updatedNumberScheduled": 2,
-        "numberReady": 2,
-    }
-    await kube.store.merge(key, {"status": status}, subresource="status")
-    assert (await client.rollout("DaemonSet", "haechi", "d")).done
-    await client.apply(
-        [
-            {
-                **daemon,
-                "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "two"}]}}},
-            }
-        ]
-    )
-    assert not (await client.rollout("DaemonSet", "haechi", "d")).done
 
 
 async def test_watching_nodes_goes_on_over_ended_watches_and_cut_history(kube, client, monkeypatch):

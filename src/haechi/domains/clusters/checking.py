@@ -42,7 +42,7 @@ class Checked:
 
     def refuse(self) -> None:
         """Raises HostsNotFit where anything hinders."""
-        problems = [_error(one) for one in self.hindering]
+        problems = [_placed(one) for one in self.hindering]
         if problems:
             raise HostsNotFit.of(problems)
 
@@ -152,8 +152,12 @@ def _unreachable(host: HostToCheck, error: AppError) -> HostFinding:
     )
 
 
-def _error(finding: HostFinding) -> AppError:
-    cls = catalogue().get(finding.code, AppError)
-    error = cls(**finding.data)
+def _placed(finding: HostFinding) -> AppError:
+    error = error_of(finding)
     error.data.setdefault("path", finding.host)
     return error
+
+
+def error_of(finding: HostFinding) -> AppError:
+    """As it is raised."""
+    return catalogue().get(finding.code, AppError)(**finding.data)

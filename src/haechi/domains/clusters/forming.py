@@ -4,17 +4,16 @@
 others go on; a control plane that fails ends the operation, and what was done is undone.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 from haechi.core.operations import Permanent, Run
-from haechi.domains.clusters import journal, manifests, store
+from haechi.domains.clusters import manifests, store
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.checking import Checking, HostToCheck
 from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.context import Context
-from haechi.domains.clusters.errors import KubeletNotStarting, NodeNotReady, WorkersFailed
+from haechi.domains.clusters.errors import WorkersFailed
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.leaving import take_out
@@ -25,14 +24,10 @@ from haechi.domains.clusters.model import (
     Member,
     MemberState,
 )
-from haechi.domains.clusters.ports import Kube, Node, Rollout
-from haechi.errors import AppError, Unavailable
+from haechi.domains.clusters.ports import Node
+from haechi.domains.clusters.readiness import Readiness
+from haechi.errors import AppError
 
-_SYSTEM: Final = (
-    ("DaemonSet", manifests.FLANNEL_NAMESPACE, manifests.FLANNEL_NAME),
-    ("DaemonSet", "kube-system", "kube-proxy"),
-    ("Deployment", "kube-system", "coredns"),
-)
 MemberAct = Callable[[Member], Awaitable[object]]
 
 
@@ -44,6 +39,7 @@ class Forming:
         self._checking = checking
         self._joining = joining
         self._cleaning = cleaning
+        self._readiness = Readiness(context)
 
     # --- the steps
 
@@ -53,7 +49,7 @@ class Forming:
         cluster, members = await self._whom(run)
         names = {one.device_id: one for one in members}
         board = Board(run)
-        there = cluster.state == ClusterState.READY and not run.ctx.get("backup_id")
+        there = _was_there(cluster, run)
         for member in members:
             board.forgive(member)
             await board.stage(member, "checking", 0.02)
@@ -210,26 +206,13 @@ class Forming:
             await self._each(run, board, workers, one)
 
     async def wait_ready(self, run: Run) -> None:
-        """All nodes Ready, and the cluster's own pods on them."""
-        c = self._c
+        """All nodes Ready, with the cluster's own pods on them. Where the cluster is new, its names
+        too; one that was there before answers for itself.
+        """
         cluster, members = await self._whom(run)
         board = Board(run)
-        members = board.going_on(members)
-        seen: dict[str, Node] = {}
-
-        async def look() -> bool | None:
-            try:
-                async with c.kube(cluster.id) as kube:
-                    nodes = await kube.nodes()
-                    seen.update({node.name: node for node in nodes})
-                    ready = all(_is_ready(seen.get(one.node_name)) for one in members)
-                    return True if ready and await self._system_runs(kube, nodes) else None
-            except Unavailable as error:
-                run.log(f"-- {error}")
-                return None
-
-        if await c.until(look, c.pace.ready_s) is None:
-            await self._not_ready(run, board, members, seen)
+        there = _was_there(cluster, run)
+        seen = await self._readiness.wait(run, board, board.going_on(members), whole=not there)
         await self._label(cluster, board.going_on(members), seen)
         for member in board.going_on(members):
             await board.stage(member, "ready", 0.98)
@@ -309,57 +292,6 @@ class Forming:
         except AppError as error:
             board.log(member)(f"-- the cluster still knows of it: {error}")
 
-    async def _system_runs(self, kube: Kube, nodes: list[Node]) -> bool:
-        """Wherever it can: a node that is dead keeps no other from joining or taking its place."""
-        found = await asyncio.gather(*(kube.rollout(*one) for one in _SYSTEM))
-        return all(_runs(kind, one, nodes) for (kind, *_), one in zip(_SYSTEM, found, strict=True))
-
-    async def _not_ready(
-        self, run: Run, board: Board, members: list[Member], seen: dict[str, Node]
-    ) -> None:
-        """Workers that are not Ready are put out; a control plane, or the cluster's own pods, end
-        it.
-        """
-        c = self._c
-        late = [one for one in members if not _is_ready(seen.get(one.node_name))]
-        for member in late:
-            error = await self._why_late(member, seen.get(member.node_name), board)
-            board.failed(member, error)
-            if member.is_control_plane:
-                raise Permanent(error)
-        if late:
-            await run.save()
-            return
-        async with c.kube(run.subject) as kube:
-            pods = [one for one in await kube.pods() if not one.ready and one.reason]
-        for pod in pods:
-            run.log(f"{pod.namespace}/{pod.name}: {pod.reason}")
-        reason = pods[0].reason if pods else "the cluster's own pods do not start"
-        raise Permanent(
-            NodeNotReady(node=members[0].node_name, timeout_s=round(c.pace.ready_s), reason=reason)
-        )
-
-    async def _why_late(self, member: Member, node: Node | None, board: Board) -> AppError:
-        """What Kubernetes says of the node, and what its own kubelet says."""
-        c, log = self._c, board.log(member)
-        said = node.why_not_ready if node else "it never registered"
-        try:
-            fails, lines = await c.on_host(
-                member.device_id, journal.kubelet_words, log=log, away_s=0
-            )
-        except AppError as error:
-            log(f"-- its kubelet cannot be asked: {error}")
-        else:
-            for line in lines[-20:]:
-                log(f"kubelet: {line}")
-            own = journal.telling_line(lines)
-            if fails and own:
-                host = member.node_name
-                return KubeletNotStarting(host=host, step="wait_ready", reason=own)
-            said = f"{said} (kubelet: {own})" if own else said
-        timeout_s = round(c.pace.ready_s)
-        return NodeNotReady(node=member.node_name, timeout_s=timeout_s, reason=said)
-
     async def _label(self, cluster: Cluster, members: list[Member], seen: dict[str, Node]) -> None:
         """Registered nodes carry the device's id already, unless they are older than haechi."""
         async with self._c.kube(cluster.id) as kube:
@@ -368,16 +300,9 @@ class Forming:
                     await kube.label_node(member.node_name, {DEVICE_LABEL: member.device_id})
 
 
-def _is_ready(node: Node | None) -> bool:
-    return node is not None and node.ready
-
-
-def _runs(kind: str, rollout: Rollout | None, nodes: list[Node]) -> bool:
-    """The pods of a dead node count as wanted and never get ready."""
-    up = sum(node.ready for node in nodes)
-    if rollout is None or up == len(nodes):
-        return rollout is not None and rollout.done
-    return min(rollout.updated, rollout.ready) >= (up if kind == "DaemonSet" else 1)
+def _was_there(cluster: Cluster, run: Run) -> bool:
+    """Before this operation; one that a backup makes anew was not."""
+    return cluster.state == ClusterState.READY and not run.ctx.get("backup_id")
 
 
 def _living(everyone: list[Member], member: Member, board: Board) -> list[Member]:

@@ -93,19 +93,6 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
-    """How far a Deployment or DaemonSet is. `updated` ones run the newest template."""
-
-    desired: int
-    updated: int
-    ready: int
-
-    @property
-    def done(self) -> bool:
-        return self.updated >= self.desired and self.ready >= self.desired
-
-
-@dataclass(frozen=True, slots=True)
 class Drained:
     evicted: int
     left: tuple[str, ...]
@@ -162,9 +149,6 @@ class Kube(Protocol):
     async def get(
         self, api_version: str, kind: str, name: str, namespace: str | None = None
     ) -> dict[str, Any] | None: ...
-
-    async def rollout(self, kind: str, namespace: str, name: str) -> Rollout | None:
-        """Of a `Deployment` or `DaemonSet`; None where there is none."""
 
     def watch_nodes(self) -> AsyncIterator[list[Node]]:
         """All nodes now, and again after each change. Ends by an error only."""
