@@ -28,7 +28,7 @@ _RESTORE: Final = ("iptables-restore", "-w", "5", "--noflush")
 
 class Chain:
     """Reached from the `JUMPS` of its table before all else that they do: what other rules accept
-    is never seen by later ones."""
+    is never seen by later ones. Docker puts its own first again whenever it starts."""
 
     def __init__(self, table: str, name: str, run: Run) -> None:
         self.name = name
@@ -43,12 +43,13 @@ class Chain:
             await self._remove()
             return
         # All at once: a call that met a chain which is just being filled would be lost.
-        rules = [" ".join(rule) for rule in content]
-        lines = [f"*{self._table}", f":{self.name} - [0:0]", *rules, "COMMIT", ""]
-        await self._must(_RESTORE, "\n".join(lines))
+        lines = [f"*{self._table}", f":{self.name} - [0:0]"]
+        lines += [" ".join(rule) for rule in content]
         for jump in self._jumps:
-            if await self._run([*self._iptables, "-C", jump, "-j", self.name], "") != 0:
-                await self._must([*self._iptables, "-I", jump, "-j", self.name])
+            if await self._run([*self._iptables, "-C", jump, "-j", self.name], "") == 0:
+                lines.append(f"-D {jump} -j {self.name}")
+            lines.append(f"-I {jump} -j {self.name}")
+        await self._must(_RESTORE, "\n".join([*lines, "COMMIT", ""]))
 
     async def _remove(self) -> None:
         for jump in self._jumps:

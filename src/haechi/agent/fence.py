@@ -67,6 +67,7 @@ class Fence:
                 return True  # what an earlier agent laid stays until then
             content = rules(self._device_id, self._doors(), fenced)
             if content != self._made:
+                self._made = None  # where it ends half-way
                 await self._chain.fill(content)
                 self._made = content
             return bool(content)

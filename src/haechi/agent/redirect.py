@@ -122,6 +122,7 @@ class Redirector:
         if self._wanted and to is not None:
             content = rules(self._device_id, self._sources(), to, self._wanted)
         if content != self._made:
+            self._made = None  # where it ends half-way
             await self._chain.fill(content)
             self._made = content
             if content:

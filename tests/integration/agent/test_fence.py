@@ -134,6 +134,20 @@ async def test_an_ai_reaches_its_agent_and_nobody_beyond_it(net):
     assert "HAECHI" not in net.rules()
 
 
+async def test_what_others_accept_before_it_is_fenced_again_at_the_next_look(net):
+    """A Docker that is started again puts its own rules first."""
+    fence = fence_of(net, [POD], [INTAKE])
+    await fence.apply()
+    accept = ("iptables", "-I", "FORWARD", "-s", POD, "-j", "ACCEPT")
+    assert await net.iptables(accept, "") == 0
+    assert await asyncio.to_thread(net.reaches, POD, BEYOND, INTAKE)
+    fence._forget()  # as the rounds do now and then
+    await fence.apply()
+    assert not await asyncio.to_thread(net.reaches, POD, BEYOND, INTAKE)
+    jumps = [line for line in net.rules().splitlines() if line.endswith(chain_name(DEVICE))]
+    assert len(jumps) == 2, "one of INPUT, one of FORWARD"
+
+
 async def test_rules_go_with_the_agent_and_others_stay(net):
     async def at_the_node(*argv):
         assert await net.iptables(argv, "") == 0

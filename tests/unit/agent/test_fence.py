@@ -25,24 +25,29 @@ class Firewall:
         self.chains = {"INPUT": [], "FORWARD": ["-j KUBE-FORWARD"]}
         self.calls = 0
         self.broken = False
+        """True, or a word of the commands that are."""
 
     async def __call__(self, argv, stdin):
         self.calls += 1
-        if self.broken:
+        if self.broken is True or self.broken in argv:
             raise OSError("iptables: not found")
         if argv[0] == "iptables-restore":
             table, declared, *lines, commit, end = stdin.split("\n")
             assert (table, commit, end) == ("*filter", "COMMIT", "")
             assert "--noflush" in argv
-            name = declared.split()[0][1:]
-            self.chains[name] = [line.removeprefix(f"-A {name} ") for line in lines]
+            self.chains[declared.split()[0][1:]] = []
+            assert [self.do(*line.split()) for line in lines] == [0] * len(lines)
             return 0
         assert argv[3:5] == ["-t", "filter"]
-        verb, name, *rest = argv[5:]
+        return self.do(*argv[5:])
+
+    def do(self, verb, name, *rest):
         rule = " ".join(rest)
         match verb:
             case "-C":
                 return 0 if rule in self.chains.get(name, []) else 1
+            case "-A":
+                self.chains[name].append(rule)
             case "-I":
                 self.chains[name].insert(0, rule)
             case "-D":
@@ -169,6 +174,36 @@ async def test_rules_that_somebody_flushed_come_back(pods, node):
     await fence.apply()
     firewall.chains = {"INPUT": [], "FORWARD": []}
     fence._forget()  # as the rounds do now and then
+    await fence.apply()
+    assert firewall.verdict("FORWARD", "10.244.1.5", "198.51.100.1") == "REJECT"
+
+
+async def test_it_comes_first_again_where_others_put_theirs_before_it(pods, node):
+    """As a Docker does that was started again."""
+    firewall = Firewall()
+    fence = fence_of(node, firewall)
+    await pods.look()
+    pods.place("dep-a", "10.244.1.5")
+    await fence.apply()
+    firewall.chains["FORWARD"].insert(0, "-j DOCKER-FORWARD")
+    fence._forget()  # as the rounds do now and then
+    await fence.apply()
+    jumps = [f"-j {CHAIN}", "-j DOCKER-FORWARD", "-j KUBE-FORWARD"]
+    assert firewall.chains["FORWARD"] == jumps
+
+
+async def test_what_was_done_by_half_is_not_taken_for_done(pods, node):
+    firewall = Firewall()
+    fence = fence_of(node, firewall)
+    await pods.look()
+    pods.place("dep-a", "10.244.1.5")
+    await fence.apply()
+    pods.place("dep-a")
+    firewall.broken = "-F"
+    with pytest.raises(OSError, match="not found"):
+        await fence.apply()
+    firewall.broken = False
+    pods.place("dep-a", "10.244.1.5")
     await fence.apply()
     assert firewall.verdict("FORWARD", "10.244.1.5", "198.51.100.1") == "REJECT"
 

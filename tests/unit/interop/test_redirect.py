@@ -102,8 +102,7 @@ async def test_rules_that_are_made_anew_are_there_at_every_moment():
     await redirector.apply()
     redirector._made = None  # as it is looked at now and then
     await redirector.apply()
-    assert firewall.seen
-    assert min(firewall.seen) == 4
+    assert sorted(set(firewall.seen)) == [2, 4], "those of before, or those of now"
 
 
 async def test_until_an_ai_is_seen_any_pod_may_be_it(tmp_path):
@@ -147,10 +146,8 @@ class Firewall:
         table, declared, *rules, commit, end = text.split("\n")
         assert (table, commit, end) == ("*nat", "COMMIT", "")
         chain = declared.split()[0].removeprefix(":")
-        words = [rule.split() for rule in rules]
-        assert all(rule[:2] == ["-A", chain] for rule in words)
-        self.chains[chain] = [rule[2:] for rule in words]
-        return 0
+        self.chains[chain] = []
+        return max(self._done(rule.split()) for rule in rules)
 
     def _done(self, arguments):
         action, chain, *rest = arguments
@@ -159,6 +156,8 @@ class Firewall:
                 return 1
             if action == "-D":
                 self.jumps.remove(rest)
+        elif action == "-A":
+            self.chains[chain].append(rest)
         elif action == "-I":
             self.jumps.append(rest)
         elif action == "-F":
