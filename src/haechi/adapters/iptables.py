@@ -64,7 +64,7 @@ class Chain:
             raise OSError(f"{' '.join(argv)}: exit {code}")
 
 
-def stale(saved: str, interfaces: Container[str]) -> list[str]:
+def stale(saved: str, interfaces: Container[str], but: Container[str] = ()) -> list[str]:
     """Our chains, in the words of `iptables-save`, that are about interfaces which are gone: those
     of a device that was taken away from this machine, or was killed and never came back."""
     about: dict[str, list[str | None]] = defaultdict(list)
@@ -75,16 +75,16 @@ def stale(saved: str, interfaces: Container[str]) -> list[str]:
     return [
         name
         for name, found in about.items()
-        if all(one is not None and one not in interfaces for one in found)
+        if name not in but and all(one is not None and one not in interfaces for one in found)
     ]
 
 
-async def sweep() -> None:
-    """Remove the stale chains of this machine."""
+async def sweep(but: Container[str] = ()) -> None:
+    """Remove the stale chains of this machine; not those that whoever calls may just be filling."""
     try:
         for table in JUMPS:
             _, saved = await _call(["iptables-save", "-t", table], "")
-            for name in stale(saved, {name for _, name in socket.if_nameindex()}):
+            for name in stale(saved, {name for _, name in socket.if_nameindex()}, but):
                 await Chain(table, name, firewall).fill([])
                 log.info("the firewall's chain %s was of a network that is gone", name)
     except OSError as error:

@@ -52,6 +52,10 @@ class Fence:
         except OSError:
             self.wake()
 
+    @property
+    def chain(self) -> str:
+        return self._chain.name
+
     async def keep(self) -> None:
         """For ever."""
         await self._rounds.keep()

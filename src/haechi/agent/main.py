@@ -201,7 +201,8 @@ class Agent:
                 self.tasks.forever("intake", self._keep_intake)
                 self.tasks.forever("redirect", self.redirector.keep)
                 self.tasks.forever("fence", self.fence.keep)
-                _ = self.tasks.spawn("sweep", sweep())
+                ours = {self.fence.chain, self.redirector.chain}
+                _ = self.tasks.spawn("sweep", sweep(but=ours))
             if self.options.docker_socket:
                 self.tasks.forever("engine", self.containers.follow)
                 self.tasks.forever("reconcile", self.reconciler.run)

@@ -104,6 +104,10 @@ class Redirector:
         """A container or the intake is other than before."""
         self._rounds.wake()
 
+    @property
+    def chain(self) -> str:
+        return self._chain.name
+
     async def keep(self) -> None:
         """For ever."""
         await self._rounds.keep()

@@ -279,4 +279,5 @@ def test_chains_of_interfaces_that_are_gone_are_stale():
 COMMIT
 """
     assert stale(saved, {"lo", "br-here"}) == ["HAECHI-AI-AAAA"]
+    assert stale(saved, {"lo", "br-here"}, but={"HAECHI-AI-AAAA"}) == [], "it is being filled"
     assert stale("", {"lo"}) == []
