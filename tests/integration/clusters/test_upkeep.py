@@ -15,7 +15,7 @@ from haechi.domains.clusters.host.ports import HostName
 from haechi.domains.clusters.model import MemberState
 from haechi.domains.clusters.upkeep_errors import AddressUnknown, SameDevice, StillLives
 from haechi.domains.deployments.node_trust import NodeTrust
-from haechi.errors import Text, Unavailable
+from haechi.errors import Busy, Text, Unavailable
 from haechi.protocol.commands import RegistryAccess
 from haechi.testing.upkeep import UpkeepSite, certificate
 from haechi.testing.waiting import eventually
@@ -335,6 +335,59 @@ async def test_work_moves_once_the_new_nodes_agent_is_there(world, lab, cluster_
     may_end.set()
     await done(world, operation)
     assert order == ["agent", "work"]
+
+
+async def test_what_was_begun_on_the_old_device_meanwhile_ends_before_it_leaves(
+    world, lab, cluster_id
+):
+    """Or it would make there anew what is taken away: the device still lives, and so does its
+    cluster.
+    """
+    told, deploying = [], asyncio.Event()
+
+    async def start(run):
+        deploying.set()
+        await asyncio.Event().wait()
+
+    async def undo(run):
+        told.append("taken back")
+
+    words = Text("배포", "deploy")
+    step = Step("start", words, start, undo)
+    world.operations.register(Definition("deploy_to_device", words, [step]))
+
+    async def begin():
+        return await world.operations.start(
+            "deploy_to_device", "dev-a/pkg-1", {}, requested_by="kim"
+        )
+
+    class Leaving:
+        name = "deployments"
+
+        async def joined(self, cluster_id, device_id, *, log):
+            pass
+
+        async def leaving(self, cluster_id, device_id, *, log):
+            with pytest.raises(Busy):
+                await begin()
+            told.append("left")
+
+    class Mover:
+        async def move_work(self, old_id, new_id, *, by, log):
+            told.append((await begin()).id)
+            await deploying.wait()
+
+    world.context.hooks.append(Leaving())
+    world.upkeep.moves_work_by(Mover())
+    world.site.host("dev-new", name="newcomer")
+    operation = await world.upkeep.replace_node(
+        cluster_id, "dev-a", "dev-new", force=True, by=SYSTEM
+    )
+    ended = await done(world, operation)
+    assert told[1:] == ["taken back", "left"]
+    assert (await world.operations.get(told[0])).state == State.CANCELLED
+    assert told[0] in await world.log(ended), "it says whom it ended"
+    assert (await begin()).state == State.QUEUED, "it is nobody's any more"
 
 
 async def test_a_worker_that_is_dead_for_long_is_replaced_too(world, lab, cluster_id):

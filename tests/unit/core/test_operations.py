@@ -165,6 +165,29 @@ async def test_what_an_operation_claims_is_nobody_elses_either_way(db, tmp_path,
     await engine.close()
 
 
+async def test_an_operation_claims_more_on_its_way_once_nobody_is_at_work_there(db, tmp_path):
+    steps = Steps()
+    steps.behave["a"] = gate = asyncio.Event()
+    engine = make_engine(db, tmp_path, Definition("k", T, [steps.step("a")]))
+    first = await engine.start("k", "dev-1/pkg-1", {}, requested_by="kim")
+    claimer = await engine.start("k", "cluster", {}, requested_by="lee", claims=["dev-0"])
+    with pytest.raises(Busy) as caught:
+        await engine.claim(claimer.id, ["dev-1"])
+    assert caught.value.data == {"subject": "dev-1", "operation_id": first.id, "kind": "k"}
+    await engine.cancel(first.id)
+    await engine.wait(first.id)
+    for _ in range(2):  # a step may run again
+        await engine.claim(claimer.id, ["dev-1"])
+    for subject in ("dev-0", "dev-1", "dev-1/pkg-1"):
+        with pytest.raises(Busy):
+            await engine.start("k", subject, {}, requested_by="kim")
+    assert (await engine.get(claimer.id)).claims == ["dev-0", "dev-1"]
+    gate.set()
+    await engine.wait(claimer.id)
+    assert await engine.at_work_on("dev-1") is None
+    await engine.close()
+
+
 async def test_claims_outlive_the_server(db, tmp_path):
     steps = Steps()
     steps.behave["a"] = asyncio.Event()

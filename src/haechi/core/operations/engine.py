@@ -130,6 +130,13 @@ class Operations:
         self._launch(operation)
         return operation
 
+    async def claim(self, operation_id: str, subjects: Sequence[str]) -> None:
+        """For one that is on its way: from now on until it ends nobody else is at work on these.
+        Raises Busy where somebody is.
+        """
+        async with self._db.write() as tx:
+            await store.claim(tx, operation_id, subjects, giving_way=self._giving_way)
+
     async def get(self, operation_id: str) -> Operation:
         """The operation as saved, with the live progress where it is running."""
         async with self._db.read() as tx:

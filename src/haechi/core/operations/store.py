@@ -2,7 +2,7 @@
 an operation claims beside it is looked up where one is added: there is one writer.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -149,10 +149,26 @@ async def _refuse_rivals(
         for claim in row.claims or ():
             if _covers(claim, operation.subject):
                 raise Busy(subject=claim, operation_id=row.id, kind=row.kind)
-    for claim in operation.claims:
+    await _refuse_workers(tx, operation.claims, giving_way)
+
+
+async def _refuse_workers(
+    tx: AsyncSession, claims: Sequence[str], giving_way: Collection[str]
+) -> None:
+    for claim in claims:
         rival = await at_work_on(tx, claim, but=giving_way)
         if rival is not None:
             raise Busy(subject=claim, operation_id=rival.id, kind=rival.kind)
+
+
+async def claim(
+    tx: AsyncSession, operation_id: str, claims: Sequence[str], *, giving_way: Collection[str] = ()
+) -> None:
+    """They become the operation's own too, as far as they are not. Raises as `add` does."""
+    held = (await get(tx, operation_id)).claims
+    new = [one for one in claims if one not in held]
+    await _refuse_workers(tx, new, giving_way)
+    await update(tx, operation_id, claims=[*held, *new])
 
 
 async def get(tx: AsyncSession, operation_id: str) -> Operation:

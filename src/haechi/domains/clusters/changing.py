@@ -4,17 +4,20 @@ The new node stands before anything is taken from the old one. Only a dead contr
 its etcd would count for a majority that a further member must not depend on.
 """
 
+import contextlib
 from typing import Final, Protocol
 
 from haechi.core.operations import Definition, Permanent, Run, Step
+from haechi.core.operations.model import NotCancellable
 from haechi.domains.clusters import store
+from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.forming import Forming
 from haechi.domains.clusters.leaving import Leaving
 from haechi.domains.clusters.model import Member, MemberState
 from haechi.domains.clusters.ports import OnText
 from haechi.domains.clusters.procedures import join_steps, patient, steps_of
-from haechi.errors import AppError, Text, catalogue
+from haechi.errors import AppError, Busy, Text, catalogue
 
 KIND: Final = "replace_node"
 
@@ -110,11 +113,27 @@ class Replacing:
     async def retire(self, run: Run) -> None:
         """Out of Kubernetes; its host is cleaned now, or when it is seen again."""
         old = await self._old(run)
+        await self._have_to_itself(run, old)
         await self._leaving.say_goodbye(run)
         if not run.ctx.get("freed"):
             await self._leave(run, old)
         await self._leaving.clean(run)
         run.ctx["result"]["replaced"] = old.device_id
+
+    async def _have_to_itself(self, run: Run, old: Member) -> None:
+        """Until now its work was moved by operations on it. What anybody else has begun there ends
+        first, and nothing new is: it would make anew what is taken away.
+        """
+        operations = self._c.operations
+        while True:
+            try:
+                return await operations.claim(run.id, [old.device_id])
+            except Busy as busy:
+                other = busy.data["operation_id"]
+                Board(run).log(old)(f"{busy.data['kind']} {other} is cancelled: the node leaves")
+            with contextlib.suppress(NotCancellable):
+                await operations.cancel(other)
+            await operations.wait(other)
 
     async def report(self, run: Run) -> None:
         saved = run.ctx.get("not_moved")
