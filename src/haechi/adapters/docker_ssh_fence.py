@@ -8,6 +8,7 @@ internet is not started.
 
 import asyncio
 import logging
+import socket
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -17,12 +18,13 @@ from urllib.parse import urlsplit
 
 from haechi.adapters.docker_api import DockerApi, interface_of
 from haechi.adapters.docker_bodies import LABEL_DEVICE, fenced_name
+from haechi.adapters.docker_errors import EngineObjectNotFound
 from haechi.adapters.docker_ssh_errors import NotFenced
 from haechi.adapters.docker_ssh_hosts import Way
 from haechi.adapters.fence_rules import Door, chain_name, rules
 from haechi.adapters.iptables import Chain, Run
-from haechi.core.names import address_of
-from haechi.domains.clusters.host.errors import CommandFailed, SudoAsks, SudoRefused
+from haechi.core.names import NameUnknown, address_of
+from haechi.domains.clusters.host.errors import SudoAsks, SudoRefused
 from haechi.domains.clusters.host.ports import Shell
 
 log = logging.getLogger(__name__)
@@ -33,10 +35,12 @@ COMMAND_S: Final = 20.0
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-class _Laid(NamedTuple):
+class _Look(NamedTuple):
     shell: Shell
     """A host that was off comes back by another one, and without rules."""
     at_s: float
+    laid: bool
+    """Whether there are rules of ours."""
 
     def holds(self, shell: Shell) -> bool:
         return self.shell is shell and time.monotonic() - self.at_s < LOOK_S
@@ -47,7 +51,8 @@ class Fences:
 
     def __init__(self, urls: Callable[[], Iterable[str]]) -> None:
         self._urls = urls
-        self._laid: dict[str, _Laid] = {}
+        self._looks: dict[str, _Look] = {}
+        """The last one of each device."""
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
@@ -59,27 +64,30 @@ class Fences:
         async with self._locks[device_id]:
             network = await way.docker.ensure_bridge(name, internal=False, labels=labels)
             await self._fill(way, device_id, interface_of(network))
+            self._looks[device_id] = _Look(way.shell, time.monotonic(), laid=True)
             yield name
 
     async def see_to(self, way: Way, device_id: str, *, now: bool = False) -> None:
         """Lay it again where it may be gone, and take it away where no AI is left. What hinders is
         logged: AIs that run go on."""
         async with self._locks[device_id]:
-            laid = self._laid.get(device_id)
-            if laid is not None and laid.holds(way.shell) and not now:
+            last = self._looks.get(device_id)
+            if last is not None and last.holds(way.shell) and not now:
                 return
+            laid = last is not None and last.laid
             try:
                 interface = await _used(way.docker, device_id)
-                if interface or laid is not None:
+                if interface or laid:
                     await self._fill(way, device_id, interface)
-            except NotFenced as error:
+                    laid = bool(interface)
+            except (NotFenced, NameUnknown) as error:
                 log.error("%s", error)  # noqa: TRY400
-            self._laid[device_id] = _Laid(way.shell, time.monotonic())
+            self._looks[device_id] = _Look(way.shell, time.monotonic(), laid)
 
     async def names(self) -> dict[str, str]:
         """Names in the URLs with their addresses: a fenced AI reaches no name service."""
         hosts = {urlsplit(one).hostname or "" for one in self._urls()}
-        found = {host: await address_of(host) for host in sorted(hosts)}
+        found = {host: await _address(host) for host in sorted(hosts)}
         return {host: address for host, address in found.items() if host != address}
 
     async def _fill(self, way: Way, device_id: str, interface: str) -> None:
@@ -89,9 +97,8 @@ class Fences:
         doors = [await _door(one) for one in self._urls()] if interface else []
         try:
             await chain.fill(rules(device_id, doors, fenced))
-        except (OSError, CommandFailed, SudoAsks, SudoRefused) as error:
+        except (OSError, SudoAsks, SudoRefused) as error:
             raise NotFenced(host=way.shell.host.name, reason=str(error)[:300]) from error
-        self._laid[device_id] = _Laid(way.shell, time.monotonic())
 
 
 async def _used(docker: DockerApi, device_id: str) -> str:
@@ -101,12 +108,20 @@ async def _used(docker: DockerApi, device_id: str) -> str:
     listed = await docker.containers(labels=[f"{LABEL_DEVICE}={device_id}"])
     if not any((one.get("HostConfig") or {}).get("NetworkMode") == name for one in listed):
         return ""
-    return interface_of(await docker.network(name))
+    try:
+        return interface_of(await docker.network(name))
+    except EngineObjectNotFound:
+        return ""  # taken away while none of them runs
 
 
 async def _door(url: str) -> Door:
     parts = urlsplit(url)
-    return Door(await address_of(parts.hostname or ""), parts.port or _PORTS[parts.scheme])
+    return Door(await _address(parts.hostname or ""), parts.port or _PORTS[parts.scheme])
+
+
+async def _address(name: str) -> str:
+    """Of IPv4 where the name has both, as the AIs' network is."""
+    return await address_of(name, family=socket.AF_INET)
 
 
 def _over(shell: Shell) -> Run:

@@ -174,12 +174,12 @@ class Deploying(Upkeeping):
 
     def _old_listeners(self) -> list[str]:
         """Where programs of the old days that have no agent call: old listeners that others than
-        this machine reach."""
+        this machine reach. Of IPv4, as the network of such programs is."""
         found: list[str] = []
         for listen in self.settings.interop.listen:
             host, port = split_address(listen)
             if host in {"0.0.0.0", "::"}:  # noqa: S104 - recognised, not bound
                 host = next(iter(local_addresses()), "")
-            if host and not host.startswith("127."):
+            if host and ":" not in host and not host.startswith("127."):
                 found.append(f"http://{host}:{port}")
         return found

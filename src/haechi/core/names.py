@@ -23,7 +23,9 @@ class NameUnknown(Upstream):
     )
 
 
-async def address_of(name: str, *, timeout_s: float = LOOK_UP_S) -> str:
+async def address_of(
+    name: str, *, family: int = socket.AF_UNSPEC, timeout_s: float = LOOK_UP_S
+) -> str:
     """An IP address is its own. Raises NameUnknown."""
     try:
         return str(ipaddress.ip_address(name))
@@ -31,7 +33,7 @@ async def address_of(name: str, *, timeout_s: float = LOOK_UP_S) -> str:
         loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
-            found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+            found = await loop.getaddrinfo(name, None, family=family, type=socket.SOCK_STREAM)
     except TimeoutError as error:
         raise NameUnknown(name=name, reason=f"no answer within {timeout_s:g} s") from error
     except (OSError, UnicodeError) as error:

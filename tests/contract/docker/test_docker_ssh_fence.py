@@ -20,6 +20,7 @@ from haechi.adapters.docker_ssh_errors import NotFenced
 from haechi.adapters.engine_docker_ssh import DockerSshEngine
 from haechi.adapters.fence_rules import chain_name
 from haechi.adapters.iptables import Chain, firewall
+from haechi.core.names import NameUnknown
 from haechi.core.secrets import Secret
 from haechi.domains.clusters.host.errors import SudoAsks
 from haechi.testing.waiting import eventually
@@ -82,7 +83,7 @@ async def ports(elsewhere) -> AsyncIterator[tuple[int, int]]:
 async def site(over_ssh, elsewhere, ports, monkeypatch):  # noqa: F811 - the fixture
     """Its server is called by a name that only this process knows."""
 
-    async def address_of(name: str) -> str:
+    async def address_of(name: str, **_: object) -> str:
         assert name == "haechi.site"
         return elsewhere
 
@@ -129,6 +130,41 @@ async def test_one_that_was_allowed_the_internet_is_not_fenced(site, ports):
     await site.start(spec)
     assert await calls(site, spec) == {"calls: reached reached"}
     assert chains(site.device_id) == []
+
+
+async def test_where_nobody_is_fenced_the_firewall_is_left_alone(site, monkeypatch):
+    """Its login may have no right to it."""
+    monkeypatch.setattr("haechi.adapters.docker_ssh_fence.LOOK_S", 0)
+    spec = msgspec.structs.replace(site.spec(), internet=True)
+    await site.start(spec)
+    calls: list[object] = []
+    monkeypatch.setattr("haechi.adapters.docker_ssh_fence._over", calls.append)
+    for _ in range(3):
+        await site.state(spec)
+    await site.engine.remove(site.device_id, spec.deployment_id, 1, 0)
+    assert calls == []
+
+
+async def test_it_is_seen_where_ais_stand_though_their_fence_cannot_be_seen_to(
+    site,
+    docker,  # noqa: F811 - the fixture
+    monkeypatch,
+):
+    monkeypatch.setattr("haechi.adapters.docker_ssh_fence.LOOK_S", 0)
+    spec = site.spec()
+    await site.start(spec)
+
+    async def unknown(name: str, **_: object) -> str:
+        raise NameUnknown(name=name, reason="no answer")
+
+    monkeypatch.setattr("haechi.adapters.docker_ssh_fence.address_of", unknown)
+    assert await site.state(spec) == "running"
+    assert chains(site.device_id), "what is there stays"
+
+    # Somebody took its network away.
+    await site.engine.stop(site.device_id, spec.deployment_id, 1)
+    await docker.remove_network(fenced_name(site.device_id))
+    assert await site.state(spec) == "exited"
 
 
 async def test_an_ai_that_cannot_be_fenced_does_not_begin(site, docker, monkeypatch):  # noqa: F811

@@ -35,6 +35,15 @@ async def test_a_name_is_looked_up(answer):
     assert await address_of("site") == "192.0.2.4"
 
 
+async def test_a_name_is_looked_up_in_the_family_that_is_asked_for(answer):
+    async def found(_name, _port, *, family, **_kwargs):
+        address = {socket.AF_INET: "192.0.2.4", socket.AF_UNSPEC: "fd00::4"}[family]
+        return [(family, socket.SOCK_STREAM, 6, "", (address, 0))]
+
+    answer(found)
+    assert await address_of("site", family=socket.AF_INET) == "192.0.2.4"
+
+
 async def test_an_unknown_name_and_a_silent_service_are_told(answer):
     async def unknown(*_args, **_kwargs):
         raise socket.gaierror(-2, "Name or service not known")

@@ -1,10 +1,13 @@
 """Wiring a Docker host's registry over SSH, and reading what the host is; on scripted hosts."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from haechi.adapters.docker_ssh_errors import OnlyOnLoopback, RegistryNotWired
 from haechi.adapters.docker_ssh_facts import _read
 from haechi.adapters.docker_ssh_trust import is_loopback_url, wire_host
+from haechi.app.deploying import Deploying
 from haechi.domains.clusters.host.errors import SudoRefused
 from haechi.protocol.commands import RegistryAccess
 from haechi.testing.hosts import FakeHosts
@@ -73,3 +76,16 @@ def test_what_the_kernel_says():
 )
 def test_loopback(url, is_one):
     assert is_loopback_url(url) == is_one
+
+
+@pytest.mark.parametrize(
+    ("listen", "called"),
+    [
+        (["127.0.0.1:5231"], []),
+        (["192.0.2.1:5231", "192.0.2.1:6432"], ["http://192.0.2.1:5231", "http://192.0.2.1:6432"]),
+        (["[fd00::1]:5231"], []),
+    ],
+)
+def test_old_listeners_that_an_ai_without_an_agent_reaches(listen, called):
+    settings = SimpleNamespace(interop=SimpleNamespace(listen=listen))
+    assert Deploying._old_listeners(SimpleNamespace(settings=settings)) == called
