@@ -11,6 +11,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -105,7 +106,18 @@ def _keep(temporary: Path, path: Path) -> None:
 
 
 def _read(path: Path, platform: str) -> AgentImage:
-    """What an archive holds, and its digest."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise NoAgentImage(platform=platform, reason=f"{path.name}: {error}"[:200]) from error
+    return _read_once(path, platform, (state.st_ino, state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=4)
+def _read_once(path: Path, platform: str, _state: tuple[int, int, int]) -> AgentImage:
+    """What an archive holds, and its digest. All of it is unpacked for that, which takes seconds:
+    not again for each host, but where the file is another one.
+    """
     try:
         with path.open("rb") as file:
             digest = _digest(file)

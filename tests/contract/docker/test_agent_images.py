@@ -1,6 +1,7 @@
 """The agent's image as archives, from a real Docker and from a file."""
 
 import io
+import os
 import tarfile
 import uuid
 from collections.abc import AsyncIterator
@@ -88,6 +89,16 @@ async def test_an_archive_may_come_from_elsewhere(image, tmp_path):
     assert (found.reference, found.sha256) == (made.reference, made.sha256)
     assert found.archive == carried
     assert not await images.known("linux/arm64")
+
+    # It is not unpacked for each host anew, but where it is another file.
+    seen = carried.stat()
+    carried.write_bytes(bytes(seen.st_size))
+    os.utime(carried, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert await images.image("linux/amd64") == found
+    await image.make(uuid.uuid4().hex)
+    newer = await images_of(image, tmp_path).image("linux/amd64")
+    newer.archive.replace(carried)
+    assert (await images.image("linux/amd64")).sha256 == newer.sha256
 
 
 async def test_what_is_no_agent_is_said(image, tmp_path):
