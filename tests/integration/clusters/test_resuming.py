@@ -55,6 +55,38 @@ async def test_killed_while_kubeadm_runs(world, what, device_id):
     assert "systemctl stop haechi-kubeadm.service" in shell.commands()
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_hosts_join_by_does_not_outlive_a_server_that_was_killed(world, cancelled):
+    """Nobody withdrew it then: whoever goes on does, or takes it back."""
+    cluster_id = await world.formed(workers=("dev-a",))
+    kube, shell = world.site.kubes.of(cluster_id), world.site.hosts.hosts["dev-b"]
+    hold = asyncio.Event()
+    shell.on(lambda line: "kubeadm join" in line, hold=hold, times=1)
+    operation = await world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM)
+    await eventually(shell.held.is_set)
+    kube.down = True
+    if cancelled:
+        await world.operations.cancel(operation.id)
+    await world.kill()
+    (left,) = [name for kind, _, name in kube.objects if kind == "Secret"]
+    first = kube.objects["Secret", "kube-system", left]["stringData"]["token-secret"]
+    kube.down = False
+    hold.set()
+    held = shell.held = asyncio.Event()
+    again = asyncio.Event()
+    join = world.site._join
+    shell.on(lambda line: "kubeadm join" in line, hold=again, times=1, do=lambda _: join(shell))
+    await world.revive()
+    if not cancelled:
+        await held.wait()
+        (now,) = [one for (kind, *_), one in kube.objects.items() if kind == "Secret"]
+        assert now["stringData"]["token-secret"] != first, "that of before counts no more"
+    again.set()
+    ended = await world.ended(operation)
+    assert ended.state == ("cancelled" if cancelled else "succeeded"), await world.log(ended)
+    assert [name for kind, _, name in kube.objects if kind == "Secret"] == []
+
+
 async def test_a_host_that_loses_its_power_when_its_kubelet_has_registered_joins_anew(world):
     """Kubernetes calls its node Ready for most of a minute yet, and lets no other have the name."""
     site, shell = world.site, world.site.hosts.hosts["dev-a"]

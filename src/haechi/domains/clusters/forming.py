@@ -127,6 +127,8 @@ class Forming:
         board = Board(run)
         begun = [one for one in members if one.state == MemberState.JOINING]
         if cluster.state == ClusterState.READY:
+            if begun:
+                await self._joining.withdraw(cluster, run.log)
             for member in begun:
                 await self._take_out(cluster, member, board)
 

@@ -110,14 +110,14 @@ class Joining:
     async def invited(self, cluster: Cluster, log: OnText) -> AsyncIterator[Invitation]:
         """A fresh token, for as long as hosts join by it, however that ends."""
         c = self._c
-        token = kubeadm.new_token()
+        token = kubeadm.new_token(kubeadm.JOINING)
         expires_at = to_text(c.clock.now() + _TOKEN_LIFE)
         try:
             async with c.kube(cluster.id) as kube:
                 await kube.apply([kubeadm.token_secret(token, expires_at)])
             yield Invitation(token, kubeconfig.ca_data((await c.access(cluster.id)).kubeconfig))
         finally:
-            await self._withdraw(cluster, token, log)
+            await self.withdraw(cluster, log)
 
     async def with_certificates(
         self,
@@ -143,11 +143,12 @@ class Joining:
         await self._c.by_first(control_planes, upload, log=log)
         return replace(invitation, certificate_key=key)
 
-    async def _withdraw(self, cluster: Cluster, token: Secret, log: OnText) -> None:
+    async def withdraw(self, cluster: Cluster, log: OnText) -> None:
         """Nobody joins by it any more. Where the API is away it ends by itself in two hours."""
         try:
             async with asyncio.timeout(_WITHDRAW_S), self._c.kube(cluster.id) as kube:
-                made = [kubeadm.token_secret(token, ""), *await _offered(kube)]
+                token = kubeadm.named_secret(kubeadm.token_name(kubeadm.JOINING))
+                made = [token, *await _offered(kube)]
                 await kube.delete(made, wait_s=0)
         except (AppError, TimeoutError) as error:
             log(f"-- what hosts join by could not be withdrawn, it ends by itself: {error}")

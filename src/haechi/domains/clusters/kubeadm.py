@@ -44,12 +44,16 @@ _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _KERNEL: Final = re.compile(r"(CONFIG|CGROUPS|KERNEL)_[A-Z0-9_]+: |OS: ")
 _DONE: Final = re.compile(r"initialized successfully!|This node has joined the cluster")
 _TOKEN_LETTERS: Final = string.ascii_lowercase + string.digits
+JOINING: Final = "haechi"
+"""Id of the token by which hosts join. Always the same: a new one takes the place of any that a
+server which was killed has left.
+"""
 
 
-def new_token() -> Secret:
-    """A bootstrap token as Kubernetes wants it: `[a-z0-9]{6}.[a-z0-9]{16}`."""
+def new_token(token_id: str = "") -> Secret:
+    """A bootstrap token as Kubernetes wants it: `[a-z0-9]{6}.[a-z0-9]{16}`, the first its id."""
     text = "".join(secrets.choice(_TOKEN_LETTERS) for _ in range(22))
-    return Secret(f"{text[:6]}.{text[6:]}")
+    return Secret(f"{token_id or text[:6]}.{text[6:]}")
 
 
 def new_certificate_key() -> Secret:
@@ -192,6 +196,10 @@ def discovery_document(cluster_id: str, ca_data: str) -> dict[str, Any]:
     }
 
 
+def token_name(token_id: str) -> str:
+    return f"bootstrap-token-{token_id}"
+
+
 def named_secret(name: str) -> dict[str, Any]:
     """One of those by which hosts join."""
     return {
@@ -205,7 +213,7 @@ def token_secret(token: Secret, expires_at: str) -> dict[str, Any]:
     """The Secret that makes a bootstrap token known to a cluster that runs."""
     token_id, _, token_secret_part = token.reveal().partition(".")
     return {
-        **named_secret(f"bootstrap-token-{token_id}"),
+        **named_secret(token_name(token_id)),
         "type": "bootstrap.kubernetes.io/token",
         "stringData": {
             "token-id": token_id,
