@@ -27,6 +27,7 @@ OnText = Callable[[str], None]
 _TOKEN_LIFE = timedelta(hours=1)
 _WITHDRAW_S: Final = 15.0
 _CERTIFICATES: Final = "kubeadm-certs"
+_TOKEN: Final = kubeadm.named_secret(kubeadm.token_name(kubeadm.JOINING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,8 @@ class Joining:
         expires_at = to_text(c.clock.now() + _TOKEN_LIFE)
         try:
             async with c.kube(cluster.id) as kube:
+                # One that is still going would take what is applied along.
+                await kube.delete([_TOKEN])
                 await kube.apply([kubeadm.token_secret(token, expires_at)])
             yield Invitation(token, kubeconfig.ca_data((await c.access(cluster.id)).kubeconfig))
         finally:
@@ -147,9 +150,7 @@ class Joining:
         """Nobody joins by it any more. Where the API is away it ends by itself in two hours."""
         try:
             async with asyncio.timeout(_WITHDRAW_S), self._c.kube(cluster.id) as kube:
-                token = kubeadm.named_secret(kubeadm.token_name(kubeadm.JOINING))
-                made = [token, *await _offered(kube)]
-                await kube.delete(made, wait_s=0)
+                await kube.delete([_TOKEN, *await _offered(kube)], wait_s=0)
         except (AppError, TimeoutError) as error:
             log(f"-- what hosts join by could not be withdrawn, it ends by itself: {error}")
 
