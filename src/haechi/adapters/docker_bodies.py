@@ -122,6 +122,9 @@ def _host_config(spec: ContainerSpec, place: Place) -> dict[str, Any]:
     }
     if place.cgroup_parent:
         config["CgroupParent"] = place.cgroup_parent
+    if not spec.internet:
+        # The engine itself asks the host's name service for a container, past every fence.
+        config["Dns"] = ["127.0.0.1"]
     if place.names:
         config["ExtraHosts"] = [f"{name}:{address}" for name, address in place.names.items()]
     if spec.gpu:

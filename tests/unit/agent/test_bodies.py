@@ -67,6 +67,13 @@ def test_no_container_gets_what_would_break_out() -> None:
         assert host["NanoCpus"] <= PLACE.cores * 1e9
 
 
+def test_the_engine_looks_up_no_names_for_whom_the_internet_was_not_allowed() -> None:
+    """It would ask the host's name service, from the host's own network."""
+    for spec in CASES.values():
+        host = create_body(spec, PLACE, token="", camera_url="")["HostConfig"]
+        assert host.get("Dns") == (None if spec.internet else ["127.0.0.1"])
+
+
 def test_any_difference_means_another_spec() -> None:
     one = create_body(PLAIN, PLACE, token="a", camera_url="")
     same = create_body(PLAIN, PLACE, token="a", camera_url="")
