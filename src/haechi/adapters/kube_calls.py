@@ -310,10 +310,7 @@ class Calls:
         """The response, not read yet; an error status is raised."""
         response = await self._response(asked)
         if response.status_code == 403:
-            # One that has just started knows no rights yet, and refuses everybody.
-            await response.aclose()
-            await self._check_ready(what)
-            response = await self._response(asked)
+            response = await self._once_ready(asked, response, what)
         if response.is_success:
             return response
         try:
@@ -322,12 +319,28 @@ class Calls:
             await response.aclose()
         raise self._error(response.status_code, what, text)
 
-    async def _check_ready(self, what: str) -> None:
+    async def _once_ready(
+        self, asked: BasicRequest, refused: httpx2.Response, what: str
+    ) -> httpx2.Response:
+        """One that has just started knows no rights yet, and refuses everybody: another one may
+        know them. What one refuses that is ready is refused.
+        """
+        for others_left in reversed(range(self._transport.count)):
+            await refused.aclose()
+            if await self._is_ready():
+                return await self._response(asked)
+            if others_left:
+                self._transport.pass_over(refused.extensions.get("haechi_server"))
+                refused = await self._response(asked)
+                if refused.status_code != 403:
+                    return refused
+        reason = f"{what}: the API has started and is not ready"
+        raise KubeUnreachable(cluster_id=self.cluster_id, reason=reason)
+
+    async def _is_ready(self) -> bool:
         response = await self._response(BasicRequest("GET", "readyz"))
         await response.aclose()
-        if not response.is_success:
-            reason = f"{what}: the API has started and is not ready"
-            raise KubeUnreachable(cluster_id=self.cluster_id, reason=reason)
+        return response.is_success
 
     async def _response(self, asked: BasicRequest) -> httpx2.Response:
         """With one more try where a connection broke that had been made."""

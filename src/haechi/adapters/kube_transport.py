@@ -127,6 +127,11 @@ class ApiTransport(httpx2.AsyncBaseTransport):
     def addresses(self) -> str:
         return ", ".join(f"{host}:{port}" for host, port in self._servers)
 
+    @property
+    def count(self) -> int:
+        """Of control planes to ask."""
+        return len(self._servers)
+
     def pass_over(self, server: tuple[str, int] | None) -> bool:
         """It connected and then failed: the others first. Whether there is another one to ask."""
         if server in self._servers:

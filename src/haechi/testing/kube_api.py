@@ -47,6 +47,8 @@ class KubeApi:
     version: str = "v1.36.3"
     ready: bool = True
     """What `/readyz` says. One that is not ready knows nobody's rights."""
+    unready: set[int] = field(default_factory=set)
+    """Ports of doors that are not, while others are."""
     faults: list[tuple[int, str]] = field(default_factory=list)
     """(status, message) of the next calls, one each."""
     hold: asyncio.Event | None = None
@@ -67,9 +69,10 @@ class KubeApi:
     async def _safely(self, request: Request) -> Response:
         if self.hold is not None:
             await self.hold.wait()
+        ready = self.ready and request.scope["server"][1] not in self.unready
         if request.url.path == "/readyz":
-            return Response("ok" if self.ready else "not ok", 200 if self.ready else 500)
-        if not self.ready:
+            return Response("ok" if ready else "not ok", 200 if ready else 500)
+        if not ready:
             return _status(403, "Forbidden", "everybody is forbidden everything")
         if self.faults:
             status, message = self.faults.pop(0)

@@ -349,6 +349,26 @@ async def test_an_api_that_knows_no_rights_yet_is_not_taken_at_its_word(kube, cl
     assert await client.version() == "1.36.3"
 
 
+async def test_one_that_knows_no_rights_yet_is_passed_over_for_one_that_does(kube, client):
+    assert await client.version() == "1.36.3"
+    ports = [one.port for one in kube.access.servers]
+    kube.api.unready |= {*ports[:2]}
+    before = len(kube.api.calls)
+    await client.apply([NAMESPACE])
+    assert [path for _, path in kube.api.calls[before:]].count("/readyz") == 2
+    before = len(kube.api.calls)
+    assert await client.version() == "1.36.3"
+    assert len(kube.api.calls) == before + 1, "the one that answered is asked first from now on"
+    kube.api.unready = {*ports}
+    with pytest.raises(KubeUnreachable, match="not ready"):
+        await client.version()
+    kube.api.unready = set()
+    # What somebody refuses who is ready is refused.
+    kube.api.faults += [(403, "you may not")] * 2
+    with pytest.raises(KubeRefused, match="you may not"):
+        await client.version()
+
+
 async def test_a_long_refusal_is_cut(kube, client):
     kube.api.faults.append((422, "x" * 100_000))
     with pytest.raises(KubeRefused) as caught:
