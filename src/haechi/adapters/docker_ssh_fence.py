@@ -70,6 +70,8 @@ class Fences:
     async def see_to(self, way: Way, device_id: str, *, now: bool = False) -> None:
         """Lay it again where it may be gone, and take it away where no AI is left. What hinders is
         logged: AIs that run go on."""
+        if self._locks[device_id].locked() and not now:
+            return  # somebody lays it this moment, and perhaps begins an AI
         async with self._locks[device_id]:
             last = self._looks.get(device_id)
             if last is not None and last.holds(way.shell) and not now:

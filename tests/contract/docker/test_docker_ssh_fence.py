@@ -167,6 +167,16 @@ async def test_it_is_seen_where_ais_stand_though_their_fence_cannot_be_seen_to(
     assert await site.state(spec) == "exited"
 
 
+async def test_where_ais_stand_is_seen_while_one_is_begun(site, monkeypatch):
+    """To replace one may take as long as it is given to end."""
+    monkeypatch.setattr("haechi.adapters.docker_ssh_fence.LOOK_S", 0)
+    fences, device_id, spec = site.engine._fences, site.device_id, site.spec()
+    async with site.engine._hosts.open(device_id) as way, fences.laid(way, device_id):
+        async with asyncio.timeout(30):
+            assert await site.state(spec) == "absent"
+        assert chains(device_id)
+
+
 async def test_an_ai_that_cannot_be_fenced_does_not_begin(site, docker, monkeypatch):  # noqa: F811
     """The login may use Docker and has no sudo."""
 
