@@ -42,7 +42,7 @@ FIREWALL = (
     "libnftnl11",
     "libxtables12",
 )
-"""Debian packages of `iptables`, for old fixed addresses; Python's base image has none of them."""
+"""Debian packages of `iptables`, for the fence; Python's base image has none of them."""
 
 
 def main() -> int:
@@ -119,7 +119,8 @@ def _binary(folder: Path) -> None:
 
 
 def _firewall(folder: Path) -> None:
-    """The program iptables and its libraries: without it no redirects of old addresses."""
+    """The program iptables and its libraries: without it no fence, and no redirects of old
+    addresses."""
     folder.mkdir()
     with tempfile.TemporaryDirectory(prefix="haechi-agent-debs-") as scratch:
         Path(scratch).chmod(0o755)
@@ -133,7 +134,8 @@ def _firewall(folder: Path) -> None:
         packages = sorted(Path(scratch).glob("*.deb"))
         if got.returncode != 0 or len(packages) != len(FIREWALL):
             sys.stderr.write(
-                f"no iptables, so no redirects of old addresses: {got.stderr[-300:]}\n"
+                "no iptables, so AIs will reach others, and no old addresses lead to the agent: "
+                f"{got.stderr[-300:]}\n"
             )
             (folder / ".keep").touch()
             return

@@ -64,11 +64,11 @@ class Chain:
             raise OSError(f"{' '.join(argv)}: exit {code}")
 
 
-def stale(saved: str, interfaces: Container[str], but: Container[str] = ()) -> list[str]:
-    """Our chains, in the words of `iptables-save`, that are about interfaces which are gone: those
+def stale(listed: str, interfaces: Container[str], but: Container[str] = ()) -> list[str]:
+    """Our chains, in the words of `iptables -S`, that are about interfaces which are gone: those
     of a device that was taken away from this machine, or was killed and never came back."""
     about: dict[str, list[str | None]] = defaultdict(list)
-    for line in saved.splitlines():
+    for line in listed.splitlines():
         words = line.split()
         if words[:1] == ["-A"] and words[1].startswith(PREFIX):
             about[words[1]].append(words[words.index("-i") + 1] if "-i" in words else None)
@@ -83,8 +83,8 @@ async def sweep(but: Container[str] = ()) -> None:
     """Remove the stale chains of this machine; not those that whoever calls may just be filling."""
     try:
         for table in JUMPS:
-            _, saved = await _call(["iptables-save", "-t", table], "")
-            for name in stale(saved, {name for _, name in socket.if_nameindex()}, but):
+            _, listed = await _call(["iptables", "-w", "5", "-t", table, "-S"], "")
+            for name in stale(listed, {name for _, name in socket.if_nameindex()}, but):
                 await Chain(table, name, firewall).fill([])
                 log.info("the firewall's chain %s was of a network that is gone", name)
     except OSError as error:

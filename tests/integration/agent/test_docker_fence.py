@@ -153,6 +153,8 @@ async def test_what_a_killed_device_left_in_the_firewall_goes_with_its_network(
     docker_edge: Edge,
     docker,
     image,  # noqa: F811 - the fixture
+    tmp_path,
+    monkeypatch,
 ) -> None:
     edge = docker_edge
     edge.start()
@@ -165,7 +167,12 @@ async def test_what_a_killed_device_left_in_the_firewall_goes_with_its_network(
     for container in await docker.containers(labels=[f"haechi.device={edge.device_id}"]):
         await docker.remove_container(container["Id"], force=True)
     await docker.remove_network(f"haechi-{edge.device_id}")
-    await sweep()
+    with monkeypatch.context() as programs:
+        # All that the agent's image has.
+        for name in ("iptables", "iptables-restore"):
+            (tmp_path / name).symlink_to(shutil.which(name))
+        programs.setenv("PATH", str(tmp_path))
+        await sweep()
     assert chains(edge.device_id) == []
 
 

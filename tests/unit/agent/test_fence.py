@@ -263,11 +263,10 @@ async def test_a_fence_that_cannot_be_laid_hinders_no_ai_and_wakes_the_rounds(po
 
 
 def test_chains_of_interfaces_that_are_gone_are_stale():
-    saved = """
-*filter
-:INPUT ACCEPT [0:0]
-:HAECHI-AI-AAAA - [0:0]
-:HAECHI-AI-BBBB - [0:0]
+    listed = """
+-P INPUT ACCEPT
+-N HAECHI-AI-AAAA
+-N HAECHI-AI-BBBB
 -A INPUT -j HAECHI-AI-BBBB
 -A INPUT -i br-gone -j ACCEPT
 -A HAECHI-AI-AAAA -d 172.20.0.1/32 -i br-gone -p tcp -m tcp --dport 8430 -j RETURN
@@ -276,8 +275,7 @@ def test_chains_of_interfaces_that_are_gone_are_stale():
 -A HAECHI-AI-NODE -s 10.244.1.5/32 -j REJECT --reject-with icmp-admin-prohibited
 -A HAECHI-AI-BOTH -i br-gone -j REJECT
 -A HAECHI-AI-BOTH -i br-here -j REJECT
-COMMIT
 """
-    assert stale(saved, {"lo", "br-here"}) == ["HAECHI-AI-AAAA"]
-    assert stale(saved, {"lo", "br-here"}, but={"HAECHI-AI-AAAA"}) == [], "it is being filled"
+    assert stale(listed, {"lo", "br-here"}) == ["HAECHI-AI-AAAA"]
+    assert stale(listed, {"lo", "br-here"}, but={"HAECHI-AI-AAAA"}) == [], "it is being filled"
     assert stale("", {"lo"}) == []
