@@ -16,7 +16,7 @@ import httpx2
 
 from haechi.testing import packages
 from haechi.testing.processes import PASSWORD, ServerProcess
-from lab import profile
+from lab import profile, waiting
 from lab.host import Host
 from lab.site import Site
 
@@ -114,7 +114,7 @@ class Stand:
             async with asyncio.timeout(within_s):
                 while operation.get("state") not in ENDED:
                     if operation:
-                        await asyncio.sleep(0.1)
+                        await asyncio.sleep(0.2)
                     operation = await self.call("GET", path)
                     if show is not None:
                         show(operation)
@@ -130,13 +130,7 @@ class Stand:
     async def until(
         self, what: str, true: Callable[[], Awaitable[Any]], within_s: float = LIMIT_S
     ) -> Any:
-        try:
-            async with asyncio.timeout(within_s):
-                while not (found := await true()):
-                    await asyncio.sleep(0.05)
-                return found
-        except TimeoutError:
-            raise Refused(f"not within {within_s:g} s: {what}") from None
+        return await waiting.until(what, true, within_s, Refused)
 
     # --- hosts and clusters
 

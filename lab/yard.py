@@ -14,7 +14,7 @@ from haechi.core.operations import Operation
 from haechi.domains.clusters.model import FormOptions, HostProfile
 from haechi.testing import packages
 from haechi.testing.server import RunningServer, running_server
-from lab import profile
+from lab import profile, waiting
 from lab.host import Host
 from lab.site import Site
 
@@ -199,13 +199,7 @@ class Yard:
     async def until(
         self, what: str, true: Callable[[], Awaitable[Any]], timeout_s: float = LIMIT_S
     ) -> Any:
-        try:
-            async with asyncio.timeout(timeout_s):
-                while not (found := await true()):
-                    await asyncio.sleep(0.1)
-                return found
-        except TimeoutError:
-            raise AssertionError(f"not within {timeout_s:.0f} s: {what}") from None
+        return await waiting.until(what, true, timeout_s)
 
     async def until_node(
         self, cluster_id: str, host: Host, presence: str, *reasons: str

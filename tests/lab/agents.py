@@ -1,6 +1,8 @@
 """A server whose agents go to lab hosts, and what tests ask of it."""
 
 import asyncio
+import fcntl
+import hashlib
 import socket
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from haechi.core.ids import new_id
 from haechi.domains.deployments import store as deployments
 from haechi.domains.deployments.model import Deployment, DeploymentState, Wishes
 from haechi.testing.server import RunningServer, running_server
-from lab import Host, Site, profile
+from lab import Host, Site, engine, profile, waiting
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 240.0
@@ -31,27 +33,66 @@ PROFILE = {
 }
 
 
-def built(tag: str, dockerfile: str) -> str:
-    subprocess.run(
-        ["docker", "build", "--pull=false", "--network=none", "-t", tag, "-"],
-        input=dockerfile.encode(),
-        check=True,
-        capture_output=True,
-        timeout=300,
+BASE = "haechi/python:3.11-slim"
+IMAGES = "haechi-test/lab-agent"
+KEEP = 6
+"""Of the images of earlier code, and of the few that tests make of them."""
+
+
+def docker(*words: str, stdin: str = "") -> str:
+    done = subprocess.run(
+        ["docker", *words], input=stdin, capture_output=True, text=True, timeout=300, check=False
     )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def built(image: str, suffix: str, dockerfile: str) -> str:
+    """Another one, made of the agent's image."""
+    tag = f"{image}-{suffix}"
+    dockerfile = f"FROM {image}\n{dockerfile}"
+    docker("build", "--pull=false", "--network=none", "-t", tag, "-", stdin=dockerfile)
     return tag
+
+
+def state_of_agent() -> str:
+    """Of all that its image is made of."""
+    found = hashlib.sha256(docker("image", "inspect", "-f", "{{.Id}}", BASE).encode())
+    places = ("packaging/agent", "src/haechi", "requirements.lock", "tools/provision")
+    for place in places:
+        for file in sorted([ROOT / place, *(ROOT / place).rglob("*")]):
+            if file.is_file() and not {"__pycache__", "static"} & {*file.parts}:
+                found.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
+    return found.hexdigest()[:12]
 
 
 @pytest.fixture(scope="session")
 def agent_image() -> str:
-    tag = "haechi-test/lab-agent:1"
-    subprocess.run(
-        [sys.executable, ROOT / "packaging/agent/build.py", "--tag", tag],
-        check=True,
-        capture_output=True,
-        timeout=600,
-    )
+    """Made once for each state of the code, by whoever asks first; the others wait for it."""
+    tag = f"{IMAGES}:{state_of_agent()}"
+    engine.root().mkdir(parents=True, exist_ok=True)
+    with (engine.root() / ".agent-image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if docker("image", "ls", "-q", tag) == "":
+            done = subprocess.run(
+                [sys.executable, ROOT / "packaging/agent/build.py", "--tag", tag],
+                capture_output=True,
+                text=True,
+                timeout=600,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            # It would be kept without what leads old addresses to it.
+            assert "no iptables" not in done.stderr, done.stderr
+            forget_older(tag)
     return tag
+
+
+def forget_older(tag: str) -> None:
+    known = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", IMAGES).split()
+    # An image like an earlier one has that one's date.
+    for old in [one for one in known if not one.startswith(tag)][KEEP:]:
+        docker("image", "rm", old)
 
 
 @dataclass
@@ -122,13 +163,7 @@ class Fleet:
         return found
 
     async def until(self, what: str, true: Callable[[], Any]) -> Any:
-        try:
-            async with asyncio.timeout(LIMIT_S):
-                while not (found := await true()):
-                    await asyncio.sleep(0.1)
-                return found
-        except TimeoutError:
-            raise AssertionError(f"not within {LIMIT_S:.0f} s: {what}") from None
+        return await waiting.until(what, true, LIMIT_S)
 
     async def deployment(self, device_id: str) -> tuple[str, str]:
         """One that a cluster's engine runs, as the book has it; its token."""

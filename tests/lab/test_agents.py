@@ -208,12 +208,12 @@ async def _gone_and_back(made: Fleet, node: Host, device: str) -> None:
 
 async def _updated(made: Fleet, device: str, image: str) -> None:
     """A newer image replaces it; one that does not work gives way to the one before."""
-    made.chosen["image"] = built("haechi-test/lab-agent:2", f"FROM {image}\nLABEL two=2\n")
+    made.chosen["image"] = built(image, "two", "LABEL two=2\n")
     updated = await made.does("POST", f"/devices/{device}/agent/update")
     assert updated.state == "succeeded", updated.error
     assert updated.ctx["result"]["image"] != updated.ctx["result"]["before"]
-    broken = f'FROM {image}\nENTRYPOINT ["sh", "-c", "echo no good; exit 3"]\n'
-    made.chosen["image"] = built("haechi-test/lab-agent:3", broken)
+    broken = 'ENTRYPOINT ["sh", "-c", "echo no good; exit 3"]\n'
+    made.chosen["image"] = built(image, "broken", broken)
     steps = made.server.haechi.host_agents._steps
     patient, steps._pace = steps._pace, type(steps._pace)(seen_s=20, stays_s=3)
     failed = await made.does("POST", f"/devices/{device}/agent/update")

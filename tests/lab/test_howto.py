@@ -28,7 +28,7 @@ from .terminal import LIMIT_S, Terminal
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "howto" / "nuc-jetson.md"
-AGENT = "haechi-test/howto-agent:1"
+AGENT = f"haechi-test/howto-agent:{os.getpid()}"
 PASSWORD = "carried-in-my-head"
 NOT_HERE = {
     "haechi bundle create --platform linux/arm64": "its compiling takes long",

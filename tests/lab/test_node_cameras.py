@@ -233,7 +233,7 @@ async def test_a_camera_at_a_node(
         await here.until_sees(many, one)
 
         before = await here.pods()
-        image = built("haechi-test/lab-agent:2", f"FROM {agent_image}\nLABEL two=2\n")
+        image = built(agent_image, "two", "LABEL two=2\n")
         monkeypatch.setattr(yard.haechi.host_agents._steps._images, "_image", lambda: image)
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "cli"))
         token = await yard.server.client.post("/tokens", json={"name": "cli", "role": "operator"})
