@@ -17,6 +17,11 @@ from tools.provision import cache
 from lab import names
 
 RUN = Path("/run/haechi-lab")
+WEIGHT = {
+    Path("/sys/fs/cgroup/cpu/libpod_parent/cpu.shares"): 8192,
+    Path("/sys/fs/cgroup/libpod_parent/cpu.weight"): 800,
+}
+"""Of all hosts together, where a program of this machine weighs 1024 (cgroup v1) or 100."""
 INOTIFY = {"max_user_instances": 8192, "max_user_watches": 1048576}
 CONTAINERS_CONF = """\
 [containers]
@@ -104,6 +109,15 @@ def _raise_inotify() -> None:
         file = Path(f"/proc/sys/fs/inotify/{name}")
         if int(file.read_text()) < least:
             file.write_text(f"{least}\n")
+
+
+def give_weight() -> None:
+    """On a busy machine hosts get their share: as one group they would get that of one program,
+    and all their clusters would falter beside a few tests.
+    """
+    for file, weight in WEIGHT.items():
+        if file.exists() and int(file.read_text()) < weight:
+            file.write_text(f"{weight}\n")
 
 
 async def run(

@@ -169,6 +169,7 @@ class Site:
 
     async def first_start(self, host: Host) -> None:
         await engine.podman("start", host.container)
+        engine.give_weight()
         await host.prepare(self.key_file.with_suffix(".pub").read_text())
         await host.await_ssh()
 
