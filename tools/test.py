@@ -186,8 +186,11 @@ def e2e() -> Count:
 
 
 def lab() -> Count:
-    """Real hosts, real Kubernetes (`make test-lab`). Not in the default list: it has its own."""
-    beside = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+    """Real hosts, real Kubernetes (`make test-lab`). Not in the default list: it has its own.
+
+    Who gets what, says its conftest.
+    """
+    beside = ("-n", "3", "--dist", "loadscope", "--no-loadscope-reorder")
     return real_parts("tests/lab", beside=beside)
 
 

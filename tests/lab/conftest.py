@@ -6,8 +6,10 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from haechi.adapters.ssh_asyncssh import AsyncsshHosts
 from haechi.core.access import Principal
@@ -17,26 +19,40 @@ from haechi.domains.clusters.host.ports import Shell, Target
 from lab import Host, Site, engine, images, ready
 
 LONGEST = (
+    "test_lost_and_moved",
     "test_deploy_faults",
+    "test_deploy",
+    "test_care",
     "test_high_availability",
-    "test_care_replace",
-    "test_silence",
-    "test_addresses",
+    "test_howto",
     "test_docker_ssh",
     "test_node_cameras",
-    "test_form",
-    "test_care",
-    "test_howto",
-    "test_kube_engine",
     "test_interop",
+    "test_form",
+    "test_kube_engine",
     "test_distribution",
-    "test_certificates",
     "test_join_faults",
     "test_agents",
-    "test_deploy",
     "test_ansible",
 )
 """Begun first, so that at the end none of them is left alone while all else is done."""
+
+
+SHARED = 'scope="module"'
+"""In a file whose scenes are played on one cluster, one after the other."""
+
+
+class Scenes(LoadScopeScheduling):
+    """Each scene to whoever is free; those of a file that share something stay together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if SHARED in (self.config.rootpath / file).read_text() else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scenes:
+    return Scenes(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -144,23 +160,3 @@ async def prepared_hosts(site: Site, bundle: Bundle) -> Callable[..., Awaitable[
 def bundle() -> Bundle:
     """The newest offline bundle for this machine's platform; `make test-lab` makes one first."""
     return ready.bundle()
-
-
-@pytest.fixture
-def flannel(bundle: Bundle) -> bytes:
-    """The pods' network for a cluster made by hand, in YAML."""
-    return ready.flannel(bundle)
-
-
-@pytest.fixture
-async def installed_hosts(site: Site, bundle: Bundle) -> Callable[..., Awaitable[list[Host]]]:
-    """`await installed_hosts(2)`: the bundle installed by hand, images too, no cluster yet.
-
-    `lab.byhand.form` makes one of them. For what needs a cluster but not the product's forming.
-    """
-    made = await ready.by_hand(bundle)
-
-    async def add(count: int, to: Site = site, **settings: object) -> list[Host]:
-        return await made.add(to, count, **settings)
-
-    return add

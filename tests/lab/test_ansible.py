@@ -1,4 +1,7 @@
-"""The exported playbooks, run by the real ansible-core against real Docker hosts."""
+"""The exported playbooks, run by the real ansible-core against real Docker hosts.
+
+Two hosts and one server for all scenes.
+"""
 
 import asyncio
 import io
@@ -7,15 +10,19 @@ import os
 import re
 import sys
 import zipfile
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from haechi.core.access import SYSTEM
 from haechi.testing import packages as zips
 from haechi.testing.server import RunningServer, running_server
-from lab import Host, images
+from lab import Host, Site, images
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ANSIBLE = Path(sys.executable).with_name("ansible-playbook")
 NAME = "haechi-sleeper"
@@ -38,6 +45,7 @@ class Ansible:
     folder: Path
     login: dict[str, str]
     devices: dict[str, Host]
+    built: set[str] = field(default_factory=set)
 
     async def export(self, version: str) -> Path:
         params = {"package": "sleeper", "version": version, "group": "doors"}
@@ -74,6 +82,10 @@ class Ansible:
         return Played(process.returncode or 0, out.decode())
 
     async def build(self, version: str, data: bytes) -> None:
+        """Unless it is there: a version's number says what is in it."""
+        if version in self.built:
+            return
+        self.built.add(version)
         answer = await self.server.client.post(
             "/packages/upload",
             params={"filename": "a.zip", "name": "sleeper", "version": version},
@@ -87,31 +99,33 @@ class Ansible:
             assert ended.state == "succeeded", ended.error
 
 
-@pytest.fixture
-async def ansible(site, tmp_path):
-    hosts = await asyncio.gather(
-        *(site.host(f"door-{number}", image=images.docker()) for number in (1, 2))
-    )
-    for host in hosts:
-        await host.until("docker info > /dev/null", "Docker runs")
-    flags = {
-        "server.listen": f"{site.gateway}:0",
-        "server.tls": "off",
-        "registry.listen": f"{site.gateway}:0",
-    }
-    async with running_server(tmp_path / "data", flags) as server:
-        mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
-        assert (await server.client.put("/base-images", json=mapped)).status_code == 200
-        ids = {}
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ansible(tmp_path_factory) -> AsyncIterator[Ansible]:
+    folder = tmp_path_factory.mktemp("ansible")
+    async with Site() as site:
+        hosts = await asyncio.gather(
+            *(site.host(f"door-{number}", image=images.docker()) for number in (1, 2))
+        )
         for host in hosts:
-            body = {"name": host.name, "address": host.address, "host_name": host.name}
-            answer = await server.client.post("/devices", json=body)
-            assert answer.status_code == 201, answer.text
-            ids[answer.json()["id"]] = host
-        group = {"name": "doors", "device_ids": list(ids)}
-        assert (await server.client.post("/groups", json=group)).status_code == 201
-        login = (await server.client.post("/playbooks/registry-login")).json()
-        yield Ansible(server, tmp_path, login, ids)
+            await host.until("docker info > /dev/null", "Docker runs")
+        flags = {
+            "server.listen": f"{site.gateway}:0",
+            "server.tls": "off",
+            "registry.listen": f"{site.gateway}:0",
+        }
+        async with running_server(folder / "data", flags) as server:
+            mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
+            assert (await server.client.put("/base-images", json=mapped)).status_code == 200
+            ids = {}
+            for host in hosts:
+                body = {"name": host.name, "address": host.address, "host_name": host.name}
+                answer = await server.client.post("/devices", json=body)
+                assert answer.status_code == 201, answer.text
+                ids[answer.json()["id"]] = host
+            group = {"name": "doors", "device_ids": list(ids)}
+            assert (await server.client.post("/groups", json=group)).status_code == 201
+            login = (await server.client.post("/playbooks/registry-login")).json()
+            yield Ansible(server, folder, login, ids)
 
 
 async def running(host: Host) -> dict[str, str]:
@@ -184,8 +198,14 @@ async def test_one_host_that_is_off_does_not_stop_the_other(ansible):
     assert played.recap(on_id)["failed"] == 0
     assert list(await running(on)) == [NAME]
 
+    await off.start()
+    await off.until("docker info > /dev/null", "Docker runs")
+    gone = await ansible.play(folder, "remove.yml", "-e", "haechi_keep_backup=false")
+    assert gone.code == 0, gone.text
+    assert await running(on) == {}
 
-async def test_the_dynamic_inventory_by_the_command_line(ansible, tmp_path):
+
+async def test_the_dynamic_inventory_by_the_command_line(ansible):
     token = (
         await ansible.server.client.post("/tokens", json={"name": "ci", "role": "operator"})
     ).json()["secret"]

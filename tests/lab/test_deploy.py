@@ -1,29 +1,30 @@
 """AIs on a cluster that a real server formed: from the zip to a pod, switched, taken back, mended,
-adopted.
+adopted. Then a dead worker is replaced by a new host, in one command: its AI and its camera move
+there, nobody is let in any more who shows its certificate, and when the old host is back it is
+cleaned.
+
+One cluster for all scenes: forming it takes longest.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
+import pytest_asyncio
 
 from haechi.testing import packages
-from haechi.testing.processes import PASSWORD, ServerProcess
-from lab import Host, Site, byhand, profile
+from haechi.testing.processes import PASSWORD, command
+from lab import Host, Site, byhand, ready
+from lab.stand import Stand
 
-LIMIT_S = 900.0
-PROFILE = {
-    "kubelet": profile.KUBELET,
-    "kube_proxy": profile.KUBE_PROXY,
-    "containerd": profile.CONTAINERD,
-    "ignore_preflight": profile.IGNORE_PREFLIGHT,
-}
-ACCEPT = ["host_key_unknown", "module_missing", "disk_nearly_full", "memory_scarce"]
+from .agents import agent_image  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+COMMAND_S = 1500.0
 DOCKERFILE = 'FROM python:3.11-slim\nCOPY main.py /main.py\nCMD ["python3", "/main.py"]\n'
 MANIFEST = '[package]\nname = "ticker"\n[needs]\ncamera = "none"\n[health]\nready = "uptime"\n'
 RUNS = """\
@@ -37,78 +38,57 @@ while True:
 CRASHES = 'import sys\nprint("the model file is damaged", flush=True)\nsys.exit(3)\n'
 
 
-async def until(true: Callable[[], Awaitable[Any]], within_s: float = LIMIT_S) -> Any:
-    async with asyncio.timeout(within_s):
-        while not (found := await true()):
-            await asyncio.sleep(0.3)
-        return found
+WATCH = {
+    "Dockerfile": DOCKERFILE,
+    "haechi.toml": (
+        '[package]\nname = "watch"\n[needs]\ncamera = "many"\n[health]\nready = "result"\n'
+    ),
+    "main.py": """\
+import json, os, time, urllib.request
+
+while True:
+    call = urllib.request.Request(
+        os.environ["HAECHI_RESULTS_URL"],
+        json.dumps({"class": "fog", "class_prob": 0.9}).encode(),
+        {
+            "Content-Type": "application/json",
+            "Authorization": "Bearer " + os.environ["HAECHI_TOKEN"],
+        },
+    )
+    try:
+        urllib.request.urlopen(call, timeout=3).close()
+    except OSError as error:
+        print(repr(error), flush=True)
+    time.sleep(0.5)
+""",
+}
 
 
 @dataclass
 class Deployed:
-    """A server, and the cluster of one worker that it formed."""
+    """A server, the cluster of one worker that it formed, and a host of no cluster."""
 
-    process: ServerProcess
-    client: httpx2.AsyncClient
+    stand: Stand
     master: Host
     worker: Host
-    ids: dict[str, str] = field(default_factory=dict)
+    spare: Host
     versions: dict[str, str] = field(default_factory=dict)
     cluster_id: str = ""
 
-    async def call(self, method: str, path: str, **given: Any) -> Any:
-        answer = await self.client.request(method, path, **given)
-        assert answer.status_code < 400, f"{method} {path}: {answer.text}"
-        return answer.json() if answer.content else None
-
-    async def ended(self, accepted: dict[str, Any]) -> dict[str, Any]:
-        async def done() -> dict[str, Any] | None:
-            operation = await self.call("GET", f"/operations/{accepted['operation_id']}")
-            return operation if operation["ended_at"] else None
-
-        return dict(await until(done))
-
-    async def log(self, operation_id: str) -> str:
-        return (await self.client.get(f"/operations/{operation_id}/log")).text
-
-    async def know(self, host: Host) -> None:
-        body = {
-            "name": host.name,
-            "host_name": host.name,
-            "address": host.address,
-            "ssh_user": host.keeper.user,
-            "ssh_password": host.keeper.password,
-        }
-        self.ids[host.name] = (await self.call("POST", "/devices", json=body))["id"]
-
     async def form(self) -> None:
-        for host in (self.master, self.worker):
-            await self.know(host)
-        wish = {
-            "name": "lab",
-            "control_plane_ids": [self.ids[self.master.name]],
-            "worker_ids": [self.ids[self.worker.name]],
-            "options": {"accept": ACCEPT, "profile": PROFILE},
-        }
-        formed = await self.call("POST", "/clusters", json=wish)
-        operation = await self.ended(formed)
-        assert operation["state"] == "succeeded", await self.log(operation["id"])
+        formed = await self.stand.begin_form("yard", [self.master], [self.worker])
+        await self.stand.ended(formed)
         self.cluster_id = formed["cluster_id"]
-        assert "was reached, trusted and entered" in await self.log(operation["id"])
-
-    async def begin_site(self) -> None:
-        await self.call("POST", "/session", json={"name": "admin", "password": PASSWORD})
-        mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
-        await self.call("PUT", "/base-images", json=mapped)
-        await self.form()
+        assert "was reached, trusted and entered" in await self.stand.log(formed)
 
     async def upload(self, version: str, script: str) -> None:
+        """It is built where it is needed first."""
         files = {
             "Dockerfile": DOCKERFILE,
             "main.py": script.replace("{version}", version),
             "haechi.toml": MANIFEST,
         }
-        found = await self.call(
+        found = await self.stand.call(
             "POST",
             "/packages/upload",
             params={"filename": "a.zip", "name": "ticker", "version": version},
@@ -116,25 +96,20 @@ class Deployed:
         )
         self.versions[version] = found["id"]
 
-    async def begin(self, version: str, **wishes: Any) -> dict[str, Any]:
-        targets = {"cluster_id": self.cluster_id} if "device_ids" not in wishes else {}
-        body = {"version_id": self.versions[version], **targets, **wishes}
-        return dict(await self.call("POST", "/deployments", json=body))
-
     async def deploy(self, version: str, **wishes: Any) -> dict[str, Any]:
-        return await self.ended(await self.begin(version, **wishes))
+        targets = {} if "device_ids" in wishes else {"cluster_id": self.cluster_id}
+        which = {"id": self.versions[version]}
+        return await self.stand.deploy(which, state=None, **targets, **wishes)
 
     async def running(self, host: Host | None = None) -> list[dict[str, Any]]:
-        device_id = self.ids[(host or self.worker).name]
-        found = await self.call("GET", "/deployments", params={"device_id": device_id})
-        return [row for row in found["items"] if row["state"] == "running"]
+        return await self.stand.running(host or self.worker)
 
     async def version(self) -> str:
         return ",".join(row["version"] for row in await self.running())
 
     async def pods(self) -> dict[str, str]:
         """Uid → state of the AIs' containers, as the cluster sees them."""
-        said = await self.master.shell(f"{byhand.KUBECTL} get pods -n haechi-ai -o json")
+        said = await self.kubectl("get pods -n haechi-ai -o json")
         return {
             pod["metadata"]["uid"]: next(iter(one["state"]))
             for pod in json.loads(said)["items"]
@@ -150,32 +125,69 @@ class Deployed:
         )
         return said.out.strip() == "1 1"
 
+    async def remove(self, host: Host) -> None:
+        """Its only AI."""
+        (one,) = await self.running(host)
+        removed = await self.stand.call("DELETE", f"/deployments/{one['id']}")
+        assert (await self.stand.ended(removed))["result"]["outcome"] == "removed"
+        assert await self.running(host) == []
+
+    async def nodes(self) -> set[str]:
+        said = json.loads(await self.kubectl("get nodes -o json"))
+        return {one["metadata"]["name"] for one in said["items"]}
+
     async def kubectl(self, command: str) -> str:
         return await self.master.shell(f"{byhand.KUBECTL} {command}")
 
+    async def haechi(self, *words: str) -> str:
+        """The command line, as an operator uses it; what it printed."""
+        home = self.stand.process.folder / "operator"
+        home.mkdir(exist_ok=True)
+        given = {"HAECHI_URL": self.stand.process.url}
+        login = ("login", "admin", "--password-stdin")
+        entered = await asyncio.to_thread(command, *login, home=home, given=given, stdin=PASSWORD)
+        assert entered.returncode == 0, entered.stderr
+        done = await asyncio.to_thread(command, *words, home=home, given=given, within_s=COMMAND_S)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
 
-@pytest.fixture
-async def lab(site: Site, bundle, tmp_path: Path) -> AsyncIterator[Deployed]:
-    master, worker = await site.add(2)
-    process = ServerProcess(tmp_path, bundle__folder=bundle.folder.parent)
-    process.flags = (
-        *process.flags[:-1],
-        f"--registry-listen={site.gateway}:{process.registry_port}",
-    )
-    client = httpx2.AsyncClient(
-        base_url=f"{process.url}/api/v1",
-        headers={"Accept-Language": "en", "Connection": "close"},
-        timeout=300,
-        trust_env=False,
-    )
-    async with client:
-        made = Deployed(process, client, master, worker)
-        await asyncio.to_thread(process.start)
-        try:
-            await made.begin_site()
+    async def until_agent_of(self, host: Host) -> None:
+        async def there() -> bool:
+            return bool((await self.stand.node(self.cluster_id, host)).get("agent_connected"))
+
+        await self.stand.until(f"the agent of {host.name} has called in", there)
+
+    async def until_sees(self, host: Host, camera_id: str) -> None:
+        """Results of the camera come from this host, and are the ones that count."""
+
+        async def counted() -> bool:
+            params = {"camera_id": camera_id, "limit": 1}
+            found = await self.stand.call("GET", "/results", params=params)
+            (newest, *_) = found["items"] or [None]
+            return bool(
+                newest
+                and newest["device_id"] == self.stand.ids[host.name]
+                and newest["authoritative"]
+                and newest["class"] == "fog"
+            )
+
+        await self.stand.until(f"results of the camera come from {host.name}", counted)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lab(bundle, tmp_path_factory, agent_image: str) -> AsyncIterator[Deployed]:  # noqa: F811
+    prepared = await ready.by_haechi(bundle)
+    async with Site() as site:
+        hosts = await prepared.add(site, 3)
+        for host in hosts:
+            await ready.forget(host)
+        folder, bundles = tmp_path_factory.mktemp("server"), bundle.folder.parent
+        async with Stand.open(site, folder, bundles, agents__image=agent_image) as stand:
+            made = Deployed(stand, *hosts)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(stand.map_base_image())
+                group.create_task(made.form())
             yield made
-        finally:
-            await asyncio.to_thread(process.kill)
 
 
 async def test_from_the_zip_to_a_pod_switched_taken_back_mended_and_adopted(lab: Deployed):
@@ -187,8 +199,10 @@ async def test_from_the_zip_to_a_pod_switched_taken_back_mended_and_adopted(lab:
     (one,) = await lab.running()
     assert one["engine"] == "kubernetes"
     assert await lab.running(lab.master) == []
-    lines = (await lab.client.get(f"/deployments/{one['id']}/logs", params={"tail": 500})).text
-    assert f"version 1 on {lab.ids[lab.worker.name]}" in lines
+    lines = (
+        await lab.stand.client.get(f"/deployments/{one['id']}/logs", params={"tail": 500})
+    ).text
+    assert f"version 1 on {lab.stand.ids[lab.worker.name]}" in lines
     token = await lab.kubectl("get deployments -n haechi-ai -o yaml")
     assert "HAECHI_TOKEN" not in token
 
@@ -199,6 +213,7 @@ async def test_from_the_zip_to_a_pod_switched_taken_back_mended_and_adopted(lab:
     async def watch() -> None:
         while not watching.is_set():
             seen.append(list((await lab.pods()).values()).count("running"))
+            await asyncio.sleep(0.2)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(watch())
@@ -213,27 +228,27 @@ async def test_from_the_zip_to_a_pod_switched_taken_back_mended_and_adopted(lab:
     assert "the model file is damaged" in json.dumps(bad["error"])
     assert await lab.version() == "2"
 
-    back = await lab.deploy("1", device_ids=[lab.ids[lab.worker.name]], strategy="recreate")
+    back = await lab.deploy("1", device_ids=[lab.stand.ids[lab.worker.name]], strategy="recreate")
     assert back["state"] == "succeeded", back
     assert await lab.version() == "1"
 
     # Drift: deleted, then edited.
     (one,) = await lab.running()
     await lab.kubectl(f"delete deployment -n haechi-ai {one['id']}")
-    await until(lambda: lab.remade(one["id"]))
+    await lab.stand.until("it is there again", lambda: lab.remade(one["id"]))
     await lab.kubectl(f"scale deployment -n haechi-ai {one['id']} --replicas=0")
-    await until(lambda: lab.remade(one["id"]))
+    await lab.stand.until("it is there again", lambda: lab.remade(one["id"]))
 
     # The server dies and comes back: it finds what it had made.
     before = await lab.pods()
-    await asyncio.to_thread(lab.process.kill)
+    await asyncio.to_thread(lab.stand.process.kill)
     assert await lab.pods() == before
-    await asyncio.to_thread(lab.process.start)
+    await asyncio.to_thread(lab.stand.process.start)
 
     async def observed() -> bool:
         return [row["observed_state"] for row in await lab.running()] == ["running"]
 
-    await until(observed)
+    await lab.stand.until("it is observed", observed)
     assert await lab.pods() == before
 
     # All of its nodes, the control plane too.
@@ -241,6 +256,61 @@ async def test_from_the_zip_to_a_pod_switched_taken_back_mended_and_adopted(lab:
     assert both["state"] == "succeeded", both
     assert [row["version"] for row in await lab.running(lab.master)] == ["2"]
 
-    removed = await lab.call("DELETE", f"/deployments/{(await lab.running())[0]['id']}")
-    assert (await lab.ended(removed))["result"]["outcome"] == "removed"
-    assert await lab.version() == ""
+    for host in (lab.worker, lab.master):
+        await lab.remove(host)
+
+
+async def test_a_dead_worker_is_replaced_in_one_command(lab: Deployed):
+    """Last: the worker is none any more."""
+    stand, worker, spare = lab.stand, lab.worker, lab.spare
+    watch = await stand.upload("watch", "1", WATCH)
+    await lab.until_agent_of(worker)
+    camera = await stand.call(
+        "POST",
+        "/cameras",
+        json={
+            "name": "gate",
+            "url": f"rtsp://{stand.site.gateway}:9/none",
+            "device_id": stand.ids[worker.name],
+        },
+    )
+    await stand.deploy(watch, device_ids=[stand.ids[worker.name]])
+    await lab.until_sees(worker, camera["id"])
+
+    await worker.kill()
+    await stand.until_presence(lab.cluster_id, worker, "dead")
+    await stand.know([spare])
+    print(await lab.haechi("cluster", "replace", "yard", worker.name, spare.name))
+
+    assert await lab.nodes() == {lab.master.hostname, spare.hostname}
+    moved = await stand.call("GET", f"/cameras/{camera['id']}")
+    assert moved["device_id"] == stand.ids[spare.name]
+    (one,) = await stand.running(spare)
+    assert (one["package_name"], one["engine"]) == ("watch", "kubernetes")
+    assert await stand.running(worker) == []
+    await lab.until_sees(spare, camera["id"])
+    old = await stand.call("GET", f"/devices/{stand.ids[worker.name]}")
+    assert old["enrolment"] == "revoked"
+
+    await worker.start()
+    await _cleaned(stand, lab.cluster_id, worker)
+    assert await lab.nodes() == {lab.master.hostname, spare.hostname}
+    assert not (await stand.node(lab.cluster_id, worker)).get("agent_connected")
+
+
+async def _cleaned(stand: Stand, cluster_id: str, worker: Host) -> None:
+    """By itself, and nothing of the cluster is left."""
+    device_id = stand.ids[worker.name]
+
+    async def gone() -> bool:
+        members = (await stand.call("GET", f"/clusters/{cluster_id}"))["members"]
+        return [one["state"] for one in members if one["device_id"] == device_id] == ["gone"]
+
+    await stand.until(f"{worker.name} is cleaned", gone)
+    for path in ("/etc/kubernetes/kubelet.conf", "/var/lib/haechi-agent", "/etc/haechi"):
+        assert not await worker.holds(f"test -e {path}"), path
+    assert not await worker.holds("systemctl is-active --quiet kubelet")
+    assert await worker.shell("ctr -n k8s.io tasks ls -q") == ""
+    proof = await stand.call("GET", f"/clusters/{cluster_id}/proof")
+    (host,) = [one for one in proof["hosts"] if one["device_id"] == device_id]
+    assert host["state"] == "clean", host["differences"]

@@ -103,6 +103,21 @@ class Scene:
         (one,) = await self.yard.running(self.worker)
         return len(mine) == 1 and mine[0].startswith(f"secret/{one['id']}-")
 
+    async def until_fetching(self, operation: Any) -> None:
+        """Its node has taken up the pull, which does not end while the registry is out of reach."""
+        await self.yard.until_step(operation, "pull")
+
+        async def taken_up() -> bool:
+            said = json.loads(await self.kubectl("get pods -n haechi-ai -o json"))
+            return any(
+                one["state"].get("waiting", {}).get("reason") == "ContainerCreating"
+                for pod in said["items"]
+                if pod["metadata"]["name"].startswith("pull-")
+                for one in pod["status"].get("containerStatuses", [])
+            )
+
+        await self.yard.until("the node fetches the image", taken_up)
+
     async def containers(self) -> set[str]:
         return set((await self.worker.shell("ctr -n k8s.io tasks ls -q")).split())
 
@@ -196,7 +211,7 @@ async def test_a_node_that_loses_its_power_twice_gets_its_ai_once(scene: Scene):
     version = await scene.make("4")
     await faults.partition(scene.worker, scene.yard.site.gateway)
     operation = await scene.yard.begin_deploy(version, scene.worker)
-    await scene.until_said(operation, "agent.registry_unreachable")
+    await scene.until_fetching(operation)
     await scene.worker.kill()
     await scene.worker.start()  # with its power the partition has gone
     await scene.yard.until_step(operation, "prove")

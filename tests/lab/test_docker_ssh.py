@@ -21,7 +21,7 @@ from haechi.testing.server import RunningServer, running_server
 from lab import Host, Site, images
 from lab.host import Login
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("docker_ssh")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIMIT_S = 240.0
 SCRIPT = """\
@@ -218,8 +218,8 @@ async def test_three_kinds_of_login(dock: Dock):
     refused = await dock.deploy("1", before)
     (child,) = refused.ctx["result"]["devices"]
     assert child["error"]["code"] == "docker_host.not_fenced", child
-    await dock.upload("2", zip_of("2", internet=True))
-    ended = await dock.deploy("2", before, allow=["internet"])
+    await dock.upload("open", zip_of("open", internet=True))
+    ended = await dock.deploy("open", before, allow=["internet"])
     assert ended.state == "succeeded", ended.error
     await dock.until_more_results((await dock.running(before))["id"])
     assert len(await names(dock.host)) == 3

@@ -1,7 +1,11 @@
-"""The Kubernetes engine on real nodes: what the contract says of the small API holds there too."""
+"""The Kubernetes engine on real nodes: what the contract says of the small API holds there too.
+
+One cluster for all scenes: forming it takes longest.
+"""
 
 import asyncio
 import io
+import os
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -12,6 +16,7 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
+import pytest_asyncio
 import yaml
 
 from haechi.adapters.engine_kube import KubeEngine
@@ -24,8 +29,10 @@ from haechi.domains.clusters.ports import ApiServer, KubeAccess
 from haechi.protocol.commands import RegistryAccess
 from haechi.protocol.desired import ContainerSpec
 from haechi.protocol.problems import ImageNotFound, RegistryUnreachable
-from lab import Host, byhand, engine
+from lab import Host, Site, byhand, engine, ready
 from lab.registry import Registry, registry
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DEVICE = "dev-worker"
 LIMIT_S = 240.0
@@ -54,7 +61,7 @@ async def ai_image(folder: Path) -> str:
         content = binary.read_bytes()
         info.size, info.mode = len(content), 0o755
         tar.addfile(info, io.BytesIO(content))
-    name = f"localhost/haechi-lab/ai:{folder.name}"
+    name = f"localhost/haechi-lab/ai:{os.getpid()}"
     await engine.podman("import", "--change", 'ENTRYPOINT ["/ai"]', str(rootfs), name)
     return name
 
@@ -109,35 +116,38 @@ class Cluster:
         return await self.control.shell(f"{byhand.KUBECTL} {command}")
 
 
-@pytest.fixture
-async def cluster(site, bundle, flannel, installed_hosts, tmp_path: Path) -> AsyncIterator[Cluster]:
-    control, worker = await installed_hosts(2)
-    await byhand.form(control, [worker], flannel, bundle.kubernetes)
-    kubectl = byhand.KUBECTL
-    await control.shell(f"{kubectl} label node {worker.name} {DEVICE_LABEL}={DEVICE}")
-    kubeconfig = await control.shell("cat /etc/kubernetes/admin.conf")
-    assert yaml.safe_load(kubeconfig)["users"]
-    access = KubeAccess(
-        "clu-lab",
-        Secret(kubeconfig),
-        "kubernetes",
-        (ApiServer("dev-control", control.address, 6443),),
-    )
-
-    async def locate(device_id: str) -> Seat | None:
-        return Seat("clu-lab", device_id, worker.name, "gate", access)
-
-    kubes = LightKubes()
-    async with registry(site) as shelf:
-        folder = f"/etc/containerd/certs.d/{shelf.name}"
-        await worker.shell(
-            f"mkdir -p {folder}; cat > {folder}/hosts.toml",
-            stdin=HOSTS_TOML.format(name=shelf.name).encode(),
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(bundle, tmp_path_factory) -> AsyncIterator[Cluster]:
+    installed = await ready.by_hand(bundle)
+    async with Site() as site:
+        control, worker = await installed.add(site, 2)
+        await byhand.form(control, [worker], ready.flannel(bundle), bundle.kubernetes)
+        kubectl = byhand.KUBECTL
+        await control.shell(f"{kubectl} label node {worker.name} {DEVICE_LABEL}={DEVICE}")
+        kubeconfig = await control.shell("cat /etc/kubernetes/admin.conf")
+        assert yaml.safe_load(kubeconfig)["users"]
+        access = KubeAccess(
+            "clu-lab",
+            Secret(kubeconfig),
+            "kubernetes",
+            (ApiServer("dev-control", control.address, 6443),),
         )
-        image = await pinned(shelf, await shelf.put(await ai_image(tmp_path), "ai:1"))
-        made = Cluster(control, worker, shelf, image, KubeEngine(kubes, locate))
-        yield made
-    await kubes.close()
+
+        async def locate(device_id: str) -> Seat | None:
+            return Seat("clu-lab", device_id, worker.name, "gate", access)
+
+        kubes = LightKubes()
+        async with registry(site) as shelf:
+            folder = f"/etc/containerd/certs.d/{shelf.name}"
+            await worker.shell(
+                f"mkdir -p {folder}; cat > {folder}/hosts.toml",
+                stdin=HOSTS_TOML.format(name=shelf.name).encode(),
+            )
+            made = await ai_image(tmp_path_factory.mktemp("ai"))
+            image = await pinned(shelf, await shelf.put(made, "ai:1"))
+            await engine.podman("image", "rm", made)
+            yield Cluster(control, worker, shelf, image, KubeEngine(kubes, locate))
+        await kubes.close()
 
 
 async def test_it_pulls_starts_replaces_corrects_and_removes(cluster: Cluster):
@@ -204,6 +214,7 @@ async def test_it_pulls_starts_replaces_corrects_and_removes(cluster: Cluster):
     status = await cluster.engine.start(DEVICE, greedy, Secret("t"), [])
     assert (status.state, "Insufficient memory" in status.error) == ("failed", True), status
     assert (await cluster.engine.remove(DEVICE, "dep-big", 1, 10)).removed
+    assert (await cluster.engine.remove(DEVICE, "dep-two", 10, 10)).removed
 
 
 async def test_it_goes_on_while_the_api_is_away_and_says_when_its_node_is(cluster: Cluster):

@@ -1,18 +1,16 @@
-"""Certificates of a cluster: renewed in time, and put right where they have ended, on one host or on
-all of them.
+"""Certificates of a cluster, as they are when their year is over: signed anew by its own authorities,
+with the same keys.
 """
 
 import base64
 import re
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from haechi.domains.clusters.certificates import KUBELET_CLIENT
 from lab import Host
-from lab.yard import KUBECTL, Yard
 
 PKI = "/etc/kubernetes/pki"
 SIGNED_BY = {
@@ -23,7 +21,6 @@ SIGNED_BY = {
 CONFIGS = ("admin", "super-admin", "controller-manager", "scheduler")
 BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
 DATA = re.compile(r"(client-certificate-data: )(\S+)")
-SERIAL = f"sha256sum {PKI}/apiserver.crt"
 
 
 class Authority:
@@ -83,64 +80,3 @@ async def let_control_plane_end(master: Host) -> None:
 
     for name in CONFIGS:
         await rewrite(master, f"/etc/kubernetes/{name}.conf", DATA, ended)
-
-
-@pytest.fixture
-async def pair(site, prepared_hosts, tmp_path):
-    hosts = await prepared_hosts(2)
-    async with Yard.open(site, tmp_path / "data") as yard:
-        yield yard, *hosts
-
-
-async def test_certificates_are_renewed_in_time_or_after_it(pair):
-    yard, master, worker = pair
-    cluster_id = await yard.form([master], [worker])
-    path = f"/clusters/{cluster_id}/certificates"
-    shown = (await yard.server.client.get(path, timeout=120)).json()
-    names = {one["name"] for one in shown["certificates"]}
-    assert {"apiserver", "etcd-server", "admin.conf", "kubelet"} <= names
-    assert shown["not_reached"] == []
-
-    before = await master.shell(SERIAL)
-    done = await yard.does("POST", f"{path}/renew", {})
-    assert done.ctx["result"]["renewed"] == [yard.devices[master.name]]
-    assert await master.shell(SERIAL) != before
-    assert "Ready" in await master.shell(f"{KUBECTL} get nodes")
-    for host in (master, worker):
-        await yard.until_node(cluster_id, host, "ok", "connected")
-
-    await _a_host_was_off_for_long(yard, cluster_id, master, worker)
-    await _the_site_was_off_for_long(yard, cluster_id, master, worker)
-
-
-async def _a_host_was_off_for_long(yard: Yard, cluster_id: str, master: Host, worker: Host) -> None:
-    """Its kubelet can neither log in nor ask for another certificate, and starts nothing."""
-    await let_kubelet_end(worker, master)
-    await worker.kill()
-    await worker.start()
-    await yard.until_node(cluster_id, worker, "dead", "kubelet_dead")
-    done = await yard.does("POST", f"/clusters/{cluster_id}/certificates/renew", {"every": False})
-    assert done.ctx["result"]["renewed"] == []
-    assert done.ctx["result"]["kubelets"] == [yard.devices[worker.name]]
-    await yard.until_node(cluster_id, worker, "ok", "connected")
-
-
-async def _the_site_was_off_for_long(
-    yard: Yard, cluster_id: str, master: Host, worker: Host
-) -> None:
-    """Nothing of it may talk to anything else of it."""
-    await let_kubelet_end(worker, master)
-    await let_kubelet_end(master, master)
-    await let_control_plane_end(master)
-    for host in (worker, master):
-        await host.kill()
-        await host.start()
-    for host in (worker, master):
-        await yard.until_node(cluster_id, host, "dead", "kubelet_dead")
-    done = await yard.does("POST", f"/clusters/{cluster_id}/certificates/renew", {"every": False})
-    assert done.ctx["result"]["renewed"] == [yard.devices[master.name]]
-    both = sorted(yard.devices[host.name] for host in (master, worker))
-    assert done.ctx["result"]["kubelets"] == both
-    for host in (master, worker):
-        await yard.until_node(cluster_id, host, "ok", "connected")
-    await master.until(f"{KUBECTL} get nodes | grep -c ' Ready ' | grep -x 2", "both are Ready")
