@@ -19,21 +19,22 @@ from haechi.domains.clusters.host.ports import Shell, Target
 from lab import Host, Site, engine, images, ready
 
 LONGEST = (
-    "test_lost_and_moved",
     "test_deploy_faults",
-    "test_deploy",
+    "test_lost_and_moved",
     "test_care",
     "test_high_availability",
+    "test_deploy",
     "test_howto",
     "test_docker_ssh",
-    "test_node_cameras",
+    "test_kube_engine",
     "test_interop",
     "test_form",
-    "test_kube_engine",
     "test_distribution",
+    "test_node_cameras",
     "test_join_faults",
     "test_agents",
     "test_ansible",
+    "test_prepare",
 )
 """Begun first, so that at the end none of them is left alone while all else is done."""
 

@@ -50,6 +50,7 @@ async def ai_image(folder: Path) -> str:
         env={
             "PATH": "/usr/local/go/bin:/usr/bin:/bin",
             "HOME": str(folder),
+            "GOCACHE": str(engine.root().parent / "go" / "build"),
             "CGO_ENABLED": "0",
             "GO111MODULE": "off",
         },
