@@ -22,6 +22,7 @@ import pytest
 from haechi.domains.clusters.bundle import recipe
 from haechi.domains.clusters.bundle.model import name_of
 from haechi.testing.processes import environment, free_ports
+from lab import waiting
 from lab.stand import PROFILE
 
 from .terminal import LIMIT_S, Terminal
@@ -205,9 +206,7 @@ async def test_a_site_of_nucs_and_jetsons_word_by_word(site, places):
                 await types([*words, *lab_host])
                 (formed,) = (await asks("haechi", "cluster", "list"))["items"]
                 cluster_id = formed["id"]
-                async with asyncio.timeout(LIMIT_S):
-                    while not await all_is_well():
-                        await asyncio.sleep(0.5)
+                await waiting.until("the cluster and its agents are well", all_is_well, LIMIT_S)
             case ["haechi", "cluster", "health"]:
                 shown = await types(words)
                 assert nuc.name in shown
