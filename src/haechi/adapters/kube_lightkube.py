@@ -7,12 +7,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from haechi.adapters.kube_calls import Calls
 from haechi.adapters.kube_errors import KubeConflict, KubeHistoryGone, KubeObjectMissing
 from haechi.adapters.kube_evict import Drain, abandon
 from haechi.adapters.kube_shapes import node_of, pod_of
+from haechi.adapters.kube_transport import another_answers
 from haechi.domains.clusters.ports import (
     Drained,
     KubeAccess,
@@ -188,6 +190,9 @@ class LightKubes:
                 retired = self._retired.pop(key, None)
                 if retired is not None:
                     await retired.close()
+
+    async def is_another(self, access: KubeAccess, socket: Path) -> bool:
+        return await another_answers(access, socket)
 
     def _calls(self, access: KubeAccess) -> tuple[Calls, Calls | None]:
         """Those of this access, and those of an earlier one that they replace."""

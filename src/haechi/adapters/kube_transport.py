@@ -6,13 +6,15 @@ to is passed over. Credentials never touch the disk: the client key goes to Open
 file.
 """
 
+import asyncio
 import base64
 import binascii
 import os
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import httpx2
@@ -20,6 +22,7 @@ import yaml
 
 from haechi.adapters.kube_errors import BadKubeconfig
 from haechi.core.secrets import Secret
+from haechi.domains.clusters.ports import KubeAccess
 
 CONNECT_S: Final = 3.0
 """A host that is off does not even refuse; with three of them this is waited for at most twice."""
@@ -92,6 +95,23 @@ def tls_context(cluster_id: str, credentials: Credentials) -> ssl.SSLContext:
         reason = "its certificates do not fit together"
         raise BadKubeconfig(cluster_id=cluster_id, status=0, reason=reason) from None
     return context
+
+
+async def another_answers(access: KubeAccess, socket: Path) -> bool:
+    """`Kubes.is_another`. Nothing of ours is shown to whoever it is."""
+    credentials = read_kubeconfig(access.cluster_id, access.kubeconfig)
+    context = tls_context(access.cluster_id, replace(credentials, certificate_pem=b"", key_pem=b""))
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, writer = await asyncio.open_unix_connection(
+                socket, ssl=context, server_hostname=access.server_name
+            )
+    except ssl.SSLCertVerificationError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return False
 
 
 def _load_pair(context: ssl.SSLContext, pem: bytes) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
@@ -192,6 +193,12 @@ class FakeKubes:
 
     clusters: dict[str, FakeKube] = field(default_factory=dict)
     hosts: FakeHosts = field(default_factory=FakeHosts)
+    others: set[str] = field(default_factory=set)
+    """Addresses at which somebody else listens."""
+
+    async def is_another(self, access: KubeAccess, socket: Path) -> bool:
+        del access
+        return await asyncio.to_thread(socket.read_text) in self.others
 
     def of(self, cluster_id: str) -> FakeKube:
         return self.clusters.setdefault(cluster_id, FakeKube(cluster_id))

@@ -36,6 +36,7 @@ from haechi.domains.clusters.host.ports import (
     Ran,
     Stdin,
     TunnelEnd,
+    UnixEnd,
     shown,
 )
 from haechi.errors import AppError, ObjectNotFound
@@ -229,11 +230,12 @@ class FakeShell:
 
     @asynccontextmanager
     async def tunnel(self, end: TunnelEnd) -> AsyncIterator[Path]:
-        """A path in a folder of its own; nobody listens there."""
-        del end
+        """A path in a folder of its own; nobody listens there, but it says where it leads."""
         self._reach()
         with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder) / "socket"
+            path = Path(folder) / "socket"
+            path.write_text(end.path if isinstance(end, UnixEnd) else end.host)
+            yield path
 
     def _reach(self) -> None:
         if self.away is not None:

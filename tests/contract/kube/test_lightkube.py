@@ -392,6 +392,59 @@ async def test_a_stranger_at_the_address_is_not_talked_to(tmp_path, kubes):
         assert kube.api.calls == []
 
 
+@contextlib.asynccontextmanager
+async def behind_a_tunnel(path, port):
+    """A unix socket whose connections end at a port, as `Shell.tunnel` gives."""
+    tasks = Tasks("tunnel")
+
+    async def pipe(reader, writer):
+        try:
+            while piece := await reader.read(65536):
+                writer.write(piece)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def carry(reader, writer):
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            writer.close()
+            return
+        tasks.spawn("there", pipe(reader, far_writer))
+        await pipe(far_reader, writer)
+
+    def enter(reader, writer):
+        tasks.spawn("connection", carry(reader, writer))
+
+    server = await asyncio.start_unix_server(enter, path)
+    yield path
+    server.close()
+    await tasks.close()
+
+
+async def test_who_answers_in_an_apis_place_is_known_by_its_certificate(kube, kubes, tmp_path):
+    async def is_another(port, name):
+        async with behind_a_tunnel(tmp_path / name, port) as path:
+            return await kubes.is_another(kube.access, path)
+
+    own = kube.access.servers[0].port
+    assert await is_another(own, "own") is False
+    # Another cluster's, and the same name by another authority.
+    async with (
+        running_kube(tmp_path / "b", cluster_id="clu-b") as other,
+        running_kube(tmp_path / "c") as namesake,
+    ):
+        for name, one in (("other", other), ("namesake", namesake)):
+            assert await is_another(one.access.servers[0].port, name) is True
+            assert one.api.calls == []
+    # Nobody says who it is: that is not another one.
+    await kube.close_door(0)
+    assert await is_another(own, "nobody") is False
+    assert await kubes.is_another(kube.access, tmp_path / "none") is False
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -308,6 +308,21 @@ async def test_nor_one_that_only_its_workers_reach(world, lab, cluster_id):
     assert "alpha" in operation.error["data"]["hosts"]
 
 
+async def test_another_one_that_has_the_address_now_is_no_control_plane_that_lives(
+    world, lab, cluster_id
+):
+    """The site gave the address of the dead one to somebody else, who has a port 6443 too."""
+    await backed_up(world, cluster_id)
+    world.site.hosts.turn_off("dev-m")
+    for device_id in ("dev-a", "dev-b"):
+        world.site.hosts.hosts[device_id].on(lambda line: line.startswith("timeout 3 bash -c"))
+    world.site.kubes.others.add(world.site.hosts.hosts["dev-m"].host.address)
+    operation, _ = await onto_newcomer(world, lab, cluster_id)
+    assert operation.state == "succeeded", await world.log(operation)
+    assert "6443" in await world.log(operation)
+    assert (await world.states(cluster_id))["dev-new"] == MemberState.READY
+
+
 async def test_a_host_that_is_on_and_runs_neither_is_lost(world, lab, cluster_id):
     await backed_up(world, cluster_id)
     kube = world.site.kubes.of(cluster_id)

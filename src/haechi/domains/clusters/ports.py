@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from haechi.core.access import Principal
@@ -156,6 +157,11 @@ class Kube(Protocol):
 
 class Kubes(Protocol):
     def open(self, access: KubeAccess) -> AbstractAsyncContextManager[Kube]: ...
+
+    async def is_another(self, access: KubeAccess, socket: Path) -> bool:
+        """Whether somebody else answers at the end of this unix socket: by a certificate that is
+        not the cluster's. One who shows none may be anybody.
+        """
 
 
 @dataclass(frozen=True, slots=True)

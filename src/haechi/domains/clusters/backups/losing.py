@@ -11,7 +11,7 @@ from haechi.domains.clusters import etcd
 from haechi.domains.clusters.backups.model import ControlPlaneLives
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.context import Context
-from haechi.domains.clusters.host.ports import Shell
+from haechi.domains.clusters.host.ports import Shell, TcpEnd
 from haechi.domains.clusters.model import API_PORT, Member, MemberState
 from haechi.errors import AppError, Unavailable
 
@@ -21,7 +21,7 @@ REACH_SCRIPT: Final = 'exec 3<>"/dev/tcp/$1/$2"'
 async def refuse_living(c: Context, run: Run, lost: Sequence[str], newcomer: str) -> None:
     """Raises ControlPlaneLives where one of the devices `lost` still does its work: its API or its
     etcd answers here, or a worker reaches its API. A host that is merely on is cleaned afterwards;
-    one whose address the device `newcomer` has now is there no more.
+    one whose address the device `newcomer` has now, or somebody else, is there no more.
     """
     members = await c.members(run.subject)
     taken = (await c.devices.device(newcomer)).address
@@ -44,9 +44,13 @@ async def refuse_living(c: Context, run: Run, lost: Sequence[str], newcomer: str
     async def look_from(worker: Member) -> None:
         async with c.hosts.open(worker.device_id) as shell:
             for member in old:
-                if await _reaches(shell, member):
-                    words = f"{member.node_name} (API, {worker.node_name})"
-                    alive.setdefault(member.device_id, words)
+                if not await _reaches(shell, member):
+                    continue
+                if await _is_another(c, shell, member):
+                    Board(run).log(member)(f"its port {API_PORT} is another one's now")
+                    continue
+                words = f"{member.node_name} (API, {worker.node_name})"
+                alive.setdefault(member.device_id, words)
 
     def unsaid(member: Member, error: AppError) -> None:
         Board(run).log(member)(f"-- {error}")
@@ -81,3 +85,15 @@ async def _reaches(shell: Shell, member: Member) -> bool:
     where = [member.address, str(API_PORT)]
     argv = ["timeout", "3", "bash", "-c", REACH_SCRIPT, "haechi-reach", *where]
     return (await shell.run(argv, timeout_s=10, check=False)).status == 0
+
+
+async def _is_another(c: Context, shell: Shell, member: Member) -> bool:
+    """The site may have given the address of one that is dead to somebody else. Where the worker
+    lets nobody through, whoever listens is taken for the old one.
+    """
+    access = await c.access(member.cluster_id)
+    try:
+        async with shell.tunnel(TcpEnd(member.address, API_PORT)) as socket:
+            return await c.kubes.is_another(access, socket)
+    except AppError:
+        return False
