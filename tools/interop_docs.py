@@ -56,7 +56,7 @@ Checks, the first hit wins: 0005, 0013, 0016 (body), 0021, 0015, 0017, 0010, 001
         "long": """Calls marked ⏳ take long: the reply is held until the work is done, or for
 `interop.wait_s`; then it is `0000` with `"state": "running"`. A dropped connection does not stop
 the work, the same call repeated meanwhile joins it, a different one on the busy subject gets `9999`
-with `busy_with`.""",
+with `busy_with`. A device, or a cluster whose API does not answer, is waited for half a minute.""",
         "who": "Who a caller is",
         "who_text": """A token (`Authorization: Bearer …`) decides. Without one, a known id in the body
 (`did`, `nid`, `eid`); without that, the source address, and only where exactly one enrolled device
@@ -116,7 +116,8 @@ ID(`"0x01"`, 16진수 24자리, `"ni01"`, `"K3bx"`)를 모두 어디서나 받�
         "long": """⏳ 표시는 오래 걸리는 호출입니다. 끝날 때까지, 또는 `interop.wait_s`초까지
 기다렸다가 응답하며, 그때까지 끝나지 않으면 `0000`과 `"state": "running"`을 보냅니다. 연결이
 끊겨도 작업은 계속되고, 같은 호출을 다시 보내면 그 작업에 합류하며, 같은 대상에 대한 다른
-호출은 `busy_with`가 있는 `9999`를 받습니다.""",
+호출은 `busy_with`가 있는 `9999`를 받습니다. 응답하지 않는 장치나 클러스터 API는 30초 동안
+기다립니다.""",
         "who": "호출자 식별",
         "who_text": """토큰(`Authorization: Bearer …`)이 우선합니다. 없으면 본문의 알려진 ID(`did`,
 `nid`, `eid`), 그것도 없으면 발신 주소이며, 그 주소를 가진 등록 장치가 정확히 하나일 때만

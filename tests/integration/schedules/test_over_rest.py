@@ -68,6 +68,14 @@ async def test_a_schedule_from_its_making_to_its_run(server):
     (operation_id,) = await eventually(begun)
     operation = (await server.client.get(f"/operations/{operation_id}")).json()
     assert (operation["kind"], operation["requested_by"]) == ("deploy_package", "nightly")
+
+    async def waits():
+        """The device never called: a run waits for it, longer than a moment."""
+        found = (await server.client.get("/operations")).json()["items"]
+        return [one for one in found if "waiting for gate" in one["progress_text"]]
+
+    (child,) = await eventually(waits)
+    assert (await server.haechi.operations.get(child["id"])).ctx["wait_s"] == 600
     await server.client.post(f"/operations/{operation_id}/cancel")
 
     async def ended():

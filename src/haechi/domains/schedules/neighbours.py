@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -77,6 +77,11 @@ class Targets:
         return there
 
 
+WAIT_S: Final = 600.0
+"""A night's run is not lost to a cluster's API or a device that is away for some minutes; and one
+that is off keeps no later run away for long."""
+
+
 class DeployPackage:
     """Arguments: `version_id`, `wishes`, and whom (`Targets`)."""
 
@@ -103,7 +108,11 @@ class DeployPackage:
     ) -> list[Operation]:
         """Devices that run exactly this already are left as they are."""
         operation = await self._deployments.deploy_package(
-            arguments["version_id"], device_ids, by=by, wishes=_wishes(arguments["wishes"])
+            arguments["version_id"],
+            device_ids,
+            by=by,
+            wishes=_wishes(arguments["wishes"]),
+            wait_s=WAIT_S,
         )
         return [operation]
 
