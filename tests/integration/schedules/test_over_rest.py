@@ -70,12 +70,15 @@ async def test_a_schedule_from_its_making_to_its_run(server):
     assert (operation["kind"], operation["requested_by"]) == ("deploy_package", "nightly")
 
     async def waits():
-        """The device never called: a run waits for it, longer than a moment."""
-        found = (await server.client.get("/operations")).json()["items"]
-        return [one for one in found if "waiting for gate" in one["progress_text"]]
+        """The device never called: it is waited for, longer than a moment."""
+        params = {"parent_id": operation_id}
+        for one in (await server.client.get("/operations", params=params)).json()["items"]:
+            child = await server.haechi.operations.get(one["id"])
+            if "waiting for gate" in child.progress_text:
+                return child
+        return None
 
-    (child,) = await eventually(waits)
-    assert (await server.haechi.operations.get(child["id"])).ctx["wait_s"] == 600
+    assert (await eventually(waits)).ctx["wait_s"] == 600
     await server.client.post(f"/operations/{operation_id}/cancel")
 
     async def ended():
