@@ -151,7 +151,8 @@ class Shell(Protocol):
     ) -> bool:
         """Copy a file there, resuming what an earlier try left, and check its sha256 (hex) there.
         False where it was there already. It may take as long as it moves: raises HostStalled where
-        nothing does for 30 s; HostDiskFull, TransferDamaged.
+        nothing does for 30 s, and four minutes after the last of it was given, for what SSH's
+        window holds is still to be carried then; HostDiskFull, TransferDamaged.
         """
 
     async def fetch(
