@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from haechi.adapters import kube_calls, kube_transport
+from haechi.adapters import kube_calls, kube_requests, kube_transport
 from haechi.adapters.kube_errors import (
     BadKubeconfig,
     KubeConflict,
@@ -308,7 +308,7 @@ async def test_a_watch_is_cut_with_its_control_plane(kube, client):
 
 
 async def test_an_api_that_says_nothing_is_given_up(kube, client, monkeypatch):
-    monkeypatch.setattr(kube_calls, "CALL_S", 1.0)
+    monkeypatch.setattr(kube_requests, "CALL_S", 1.0)
     kube.api.hold = asyncio.Event()
     with pytest.raises(KubeUnreachable) as caught:
         await client.version()
@@ -377,7 +377,7 @@ async def test_a_long_refusal_is_cut(kube, client):
 
 
 async def test_a_too_large_answer_is_refused(kube, client, monkeypatch):
-    monkeypatch.setattr(kube_calls, "MAX_BYTES", 1000)
+    monkeypatch.setattr(kube_requests, "MAX_BYTES", 1000)
     await client.apply([NAMESPACE])
     with pytest.raises(KubeRefused, match="larger"):
         await client.apply([config_map("c", a="x" * 2000)])
@@ -539,7 +539,7 @@ async def test_logs_are_followed_and_end_with_their_pod(kube, client):
 
 
 def test_connecting_is_bounded():
-    assert kube_transport.CONNECT_S < kube_calls.CALL_S
+    assert kube_transport.CONNECT_S < kube_requests.CALL_S
 
 
 def patience_ms(port):
