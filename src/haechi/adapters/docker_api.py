@@ -13,6 +13,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +31,8 @@ from haechi.adapters.docker_logs import LogLine, decode_lines, next_since
 from haechi.adapters.docker_wire import Body
 from haechi.core.secrets import Secret
 from haechi.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 TRANSFER_TIMEOUT_S: Final = 3600.0
 TRANSFER_IDLE_S: Final = 300.0
@@ -305,8 +308,7 @@ class DockerApi(DockerCalls):
         self, name: str, *, internal: bool = True, labels: Mapping[str, str] | None = None
     ) -> Json:
         """The bridge network of that name, made where it is missing, on which containers do not
-        reach each other; see `gateway_of`. Raises EngineFailed where the kernel has no
-        br_netfilter, which that takes.
+        reach each other unless the kernel has no br_netfilter; see `gateway_of`.
         """
         try:
             return await self.network(name)
@@ -316,12 +318,22 @@ class DockerApi(DockerCalls):
                 "Driver": "bridge",
                 "Internal": internal,
                 "CheckDuplicate": True,
+                "EnableIPv6": False,
                 "Options": {"com.docker.network.bridge.enable_icc": "false"},
                 "Labels": dict(labels or {}),
             }
-            with contextlib.suppress(EngineConflict):
-                await self._json("POST", "/networks/create", payload=config)
+            try:
+                await self._make_network(config)
+            except EngineFailed as error:
+                if "inter-container communication" not in str(error):
+                    raise
+                log.error("containers of %s can reach each other: %s", name, error)  # noqa: TRY400
+                await self._make_network({**config, "Options": {}})
             return await self.network(name)
+
+    async def _make_network(self, config: Json) -> None:
+        with contextlib.suppress(EngineConflict):
+            await self._json("POST", "/networks/create", payload=config)
 
     async def connect_network(
         self, network: str, container: str, endpoint: Json | None = None

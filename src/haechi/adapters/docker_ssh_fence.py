@@ -94,11 +94,11 @@ class Fences:
 
     async def _fill(self, way: Way, device_id: str, interface: str) -> None:
         """No interface: no fence."""
-        chain = Chain("filter", chain_name(device_id), _over(way.shell))
+        chain = Chain("filter", chain_name(device_id, over_ssh=True), _over(way.shell))
         fenced = [["-i", interface]] if interface else []
         doors = [await _door(one) for one in self._urls()] if interface else []
         try:
-            await chain.fill(rules(device_id, doors, fenced))
+            await chain.fill(rules(chain.name, doors, fenced))
         except (OSError, SudoAsks, SudoRefused) as error:
             raise NotFenced(host=way.shell.host.name, reason=str(error)[:300]) from error
 

@@ -18,11 +18,12 @@ class Door(NamedTuple):
     port: int
 
 
-def chain_name(device_id: str) -> str:
-    return f"{PREFIX}AI-{device_id[-16:].upper()}"
+def chain_name(device_id: str, *, over_ssh: bool = False) -> str:
+    """Two names: whoever lays the one knows nothing of the other."""
+    return f"{PREFIX}{'OUT' if over_ssh else 'AI'}-{device_id[-16:].upper()}"
 
 
-def rules(device_id: str, doors: Iterable[Door], fenced: Sequence[Argv]) -> list[Argv]:
+def rules(chain: str, doors: Iterable[Door], fenced: Sequence[Argv]) -> list[Argv]:
     """The chain's content. To these ports and no further, for a host serves what it serves (its
     sshd, kubelet, API) at a door's address too. `fenced` are where AIs call from, as matches of
     iptables: `-i BRIDGE` or `-s ADDRESS`.
@@ -31,8 +32,4 @@ def rules(device_id: str, doors: Iterable[Door], fenced: Sequence[Argv]) -> list
         ("-d", f"{one.address}/32", "-p", "tcp", "--dport", str(one.port), "-j", "RETURN")
         for one in sorted(doors)
     ]
-    return [
-        ["-A", chain_name(device_id), *source, *rule]
-        for source in fenced
-        for rule in (*to, _REFUSED)
-    ]
+    return [["-A", chain, *source, *rule] for source in fenced for rule in (*to, _REFUSED)]

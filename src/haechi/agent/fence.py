@@ -69,7 +69,7 @@ class Fence:
             fenced = self._fenced()
             if fenced is None:
                 return True  # what an earlier agent laid stays until then
-            content = rules(self._device_id, self._doors(), fenced)
+            content = rules(self.chain, self._doors(), fenced)
             if content != self._made:
                 self._made = None  # where it ends half-way
                 await self._chain.fill(content)

@@ -12,6 +12,7 @@ import pytest
 from haechi.adapters.docker_api import DockerApi, gateway_of
 from haechi.adapters.docker_errors import (
     EngineConflict,
+    EngineFailed,
     EngineObjectNotFound,
     EngineTimedOut,
     EngineUnreachable,
@@ -209,5 +210,27 @@ async def test_an_internal_bridge_is_made_once_and_has_a_gateway(docker, name):
     assert first["Id"] == again["Id"]
     assert first["Internal"]
     assert gateway_of(first).count(".") == 3
+    assert first["Options"]["com.docker.network.bridge.enable_icc"] == "false"
+    assert not first["EnableIPv6"]
     await docker.remove_network(name)
+    await docker.remove_network(name)
+
+
+async def test_a_kernel_that_cannot_keep_containers_apart_gets_its_bridge(
+    docker, name, monkeypatch, caplog
+):
+    ask = docker._json
+
+    async def without_br_netfilter(method, path, *args, **more):
+        if "enable_icc" in str(more.get("payload")):
+            message = (
+                "cannot restrict inter-container communication: please ensure that br_netfilter "
+                "kernel module is loaded"
+            )
+            raise EngineFailed(message=message)
+        return await ask(method, path, *args, **more)
+
+    monkeypatch.setattr(docker, "_json", without_br_netfilter)
+    assert (await docker.ensure_bridge(name))["Internal"]
+    assert "can reach each other" in caplog.text
     await docker.remove_network(name)

@@ -54,7 +54,7 @@ while True:
 
 def chains(device_id: str) -> list[str]:
     saved = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
-    return [line for line in saved.splitlines() if chain_name(device_id) in line]
+    return [line for line in saved.splitlines() if chain_name(device_id, over_ssh=True) in line]
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ async def test_an_ai_reaches_the_server_and_nobody_else(site, ports):
     assert await calls(site, spec) == {"calls: reached refused"}
 
     # A host that was off, or whose firewall was flushed, gets its rules again.
-    await Chain("filter", chain_name(site.device_id), firewall).fill([])
+    await Chain("filter", chain_name(site.device_id, over_ssh=True), firewall).fill([])
     await site.engine.close()
     await site.state(spec)
     assert chains(site.device_id)

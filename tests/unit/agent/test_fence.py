@@ -133,8 +133,10 @@ async def test_what_an_earlier_agent_laid_stays_until_pods_are_looked_for(pods, 
 
 
 def test_a_chain_s_name_is_one_that_iptables_takes():
-    assert chain_name(DEVICE) == CHAIN and len(CHAIN) <= 28
-    assert rules(DEVICE, [Door(AGENT, INTAKE)], []) == []
+    assert chain_name(DEVICE) == CHAIN
+    for name in (CHAIN, chain_name(DEVICE, over_ssh=True)):
+        assert len(name) <= 28
+    assert rules(CHAIN, [Door(AGENT, INTAKE)], []) == []
 
 
 async def test_an_ai_reaches_its_agent_and_nobody_else(pods, node):
