@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from haechi.core.secrets import Secret
-from haechi.domains.clusters import kubeadm, manifests
+from haechi.domains.clusters import kubeadm, manifests, tokens
 from haechi.domains.clusters.model import FormOptions, HostProfile, Member, MemberState
 
 FOLDER = Path(__file__).parent / "kubeadm"
@@ -74,7 +74,7 @@ CASES = {
         )
     ),
     "discovery": lambda: kubeadm.to_yaml([kubeadm.discovery_document(CLUSTER, "Q0E=")]),
-    "token": lambda: kubeadm.to_yaml([kubeadm.token_secret(TOKEN, "2026-01-01T00:00:00.000Z")]),
+    "token": lambda: kubeadm.to_yaml([tokens.token_secret(TOKEN, "2026-01-01T00:00:00.000Z")]),
     "flannel": lambda: kubeadm.to_yaml(
         manifests.flannel(
             image="ghcr.io/flannel-io/flannel:v0.28.10",

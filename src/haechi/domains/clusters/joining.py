@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from haechi.core.clock import to_text
 from haechi.core.secrets import Secret
-from haechi.domains.clusters import etcd, journal, kubeadm, kubeconfig, marker, proxy
+from haechi.domains.clusters import etcd, journal, kubeadm, kubeconfig, marker, proxy, tokens
 from haechi.domains.clusters.context import KUBECONFIG, Context
 from haechi.domains.clusters.errors import HostStepFailed, KubeUnreachable
 from haechi.domains.clusters.host.errors import CommandFailed, CommandTimedOut
@@ -27,7 +27,7 @@ OnText = Callable[[str], None]
 _TOKEN_LIFE = timedelta(hours=1)
 _WITHDRAW_S: Final = 15.0
 _CERTIFICATES: Final = "kubeadm-certs"
-_TOKEN: Final = kubeadm.named_secret(kubeadm.token_name(kubeadm.JOINING))
+_TOKEN: Final = tokens.named_secret(tokens.token_name(tokens.JOINING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Joining:
                 member,
                 cluster.options,
                 version=cluster.kubernetes_version,
-                token=kubeadm.new_token(),
+                token=tokens.new_token(),
             )
             await self._run(shell, "initialise", kubeadm.init_argv(), documents, log)
             await marker.write(shell, member, joined=True)
@@ -111,13 +111,13 @@ class Joining:
     async def invited(self, cluster: Cluster, log: OnText) -> AsyncIterator[Invitation]:
         """A fresh token, for as long as hosts join by it, however that ends."""
         c = self._c
-        token = kubeadm.new_token(kubeadm.JOINING)
+        token = tokens.new_token(tokens.JOINING)
         expires_at = to_text(c.clock.now() + _TOKEN_LIFE)
         try:
             async with c.kube(cluster.id) as kube:
                 # One that is still going would take what is applied along.
                 await kube.delete([_TOKEN])
-                await kube.apply([kubeadm.token_secret(token, expires_at)])
+                await kube.apply([tokens.token_secret(token, expires_at)])
             yield Invitation(token, kubeconfig.ca_data((await c.access(cluster.id)).kubeconfig))
         finally:
             await self.withdraw(cluster, log)
@@ -130,7 +130,7 @@ class Joining:
         log: Callable[[Member], OnText],
     ) -> Invitation:
         """For a further control plane: the first of `control_planes` that can offers its own."""
-        key = kubeadm.new_certificate_key()
+        key = tokens.new_certificate_key()
 
         async def upload(sponsor: Member, shell: Shell) -> None:
             documents = kubeadm.upload_documents(
@@ -275,13 +275,11 @@ class Joining:
 
 async def _offered(kube: Kube) -> list[dict[str, Any]]:
     """The certificates that kubeadm laid down, and the token that it lets them end with."""
-    found = await kube.get("v1", "Secret", _CERTIFICATES, kubeadm.NAMESPACE)
+    found = await kube.get("v1", "Secret", _CERTIFICATES, tokens.NAMESPACE)
     if found is None:
         return []
     owners = found["metadata"].get("ownerReferences") or []
-    return [
-        kubeadm.named_secret(name) for name in (*(one["name"] for one in owners), _CERTIFICATES)
-    ]
+    return [tokens.named_secret(name) for name in (*(one["name"] for one in owners), _CERTIFICATES)]
 
 
 def _nothing(line: str) -> None:

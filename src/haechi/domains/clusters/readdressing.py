@@ -10,7 +10,7 @@ from typing import Final
 
 from haechi.core.access import SYSTEM
 from haechi.core.operations import Definition, Permanent, Run, Step
-from haechi.domains.clusters import etcd, kubeadm, manifests, static_pods, store
+from haechi.domains.clusters import etcd, kubeadm, manifests, static_pods, store, tokens
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.errors import NodeNotReady
@@ -148,7 +148,7 @@ class Readdressing:
             moved,
             cluster.options,
             version=cluster.kubernetes_version,
-            token=kubeadm.new_token(),
+            token=tokens.new_token(),
         )
         files = [
             f"/etc/kubernetes/pki/{one}.{end}" for one in ADDRESSED_PKI for end in ("crt", "key")

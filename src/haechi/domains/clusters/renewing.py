@@ -13,7 +13,7 @@ from typing import Any, Final
 from haechi.core.clock import to_text
 from haechi.core.operations import Definition, Run, Step
 from haechi.core.secrets import Secret
-from haechi.domains.clusters import certificates, etcd, kubeadm, static_pods
+from haechi.domains.clusters import certificates, etcd, kubeadm, static_pods, tokens
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.certificates import NodeCertificate
 from haechi.domains.clusters.context import Context
@@ -180,7 +180,7 @@ class Renewing:
                 sponsor,
                 cluster.options,
                 version=cluster.kubernetes_version,
-                token=kubeadm.new_token(),
+                token=tokens.new_token(),
             )
             return await certificates.issue_kubelet(shell, member.node_name, documents)
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from haechi.core.operations import Run
-from haechi.domains.clusters import kubeadm
+from haechi.domains.clusters import kubeadm, tokens
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.host.ports import Shell
@@ -68,7 +68,7 @@ async def _mark(shell: Shell, cluster: Cluster, member: Member) -> None:
         member,
         cluster.options,
         version=cluster.kubernetes_version,
-        token=kubeadm.new_token(),
+        token=tokens.new_token(),
     )
     await kubeadm.run(shell, kubeadm.mark_argv(), documents, log=_nothing)
 
