@@ -8,6 +8,17 @@ from typing import Final
 MISSING: Final = 44
 SAME: Final = 45
 
+_DIGEST: Final = """
+digest() {
+  is=$(openssl dgst -sha256 -r "$1" 2>/dev/null) || is=$(sha256sum -- "$1") || exit 1
+  is=${is#\\\\}
+  echo "${is%% *}"
+}
+"""
+"""Of a path that begins with `/`. openssl takes a quarter of sha256sum's time, and image archives
+have hundreds of megabytes.
+"""
+
 READ: Final = f"""
 [ -e "$1" ] || exit {MISSING}
 exec head -c "$2" -- "$1"
@@ -42,18 +53,20 @@ mv -f -T -- "$new" "$path"
 """path, mode, owner or nothing, size, `yes` for in place; the content on standard input, which also
 ends where the connection does."""
 
-BEGIN: Final = f"""
+BEGIN: Final = f"""{_DIGEST}
 set -e
-path=$1 digest=$2 mode=$3 part=$4
+path=$1 wanted=$2 mode=$3 part=$4
 dir=$(dirname -- "$path")
 mkdir -p -- "$dir"
 if [ -f "$path" ] && [ ! -L "$path" ]; then
-  is=$(sha256sum -- "$path"); is=${{is#\\\\}}
-  if [ "${{is%% *}}" = "$digest" ]; then chmod "$mode" "$path"; rm -f -- "$part"; exit {SAME}; fi
+  if [ "$(digest "$path")" = "$wanted" ]; then
+    chmod "$mode" "$path"
+    rm -f -- "$part"
+    exit {SAME}
+  fi
 fi
 [ -f "$part" ] || {{ echo 0 -; exit 0; }}
-is=$(sha256sum -- "$part"); is=${{is#\\\\}}
-echo "$(stat -c %s -- "$part")" "${{is%% *}}"
+echo "$(stat -c %s -- "$part")" "$(digest "$part")"
 """
 """path, sha256, mode, partial file; prints how much of it is there and its sha256."""
 
@@ -64,20 +77,19 @@ exec cat >>"$1"
 """
 """partial file, where to begin (0: anew); the bytes on standard input."""
 
-FINISH: Final = """
+FINISH: Final = f"""{_DIGEST}
 set -e
-path=$1 digest=$2 mode=$3 part=$4
-is=$(sha256sum -- "$part"); is=${is#\\\\}
-if [ "${is%% *}" != "$digest" ]; then rm -f -- "$part"; exit 44; fi
+path=$1 wanted=$2 mode=$3 part=$4
+if [ "$(digest "$part")" != "$wanted" ]; then rm -f -- "$part"; exit {MISSING}; fi
 chmod "$mode" "$part"
 mv -f -T -- "$part" "$path"
 """
 """path, sha256, mode, partial file."""
 
-FETCH: Final = f"""
+FETCH: Final = f"""{_DIGEST}
 [ -f "$1" ] || exit {MISSING}
 stat -c %s -- "$1"
-sha256sum -- "$1"
+digest "$1"
 """
 """path; prints size, then sha256."""
 

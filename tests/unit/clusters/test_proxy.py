@@ -36,7 +36,7 @@ async def test_it_is_installed_once(shell):
     assert f"127.0.0.1 {NAME} # haechi\n" in shell.text("/etc/hosts")
     assert verbs(shell) == [
         "systemctl daemon-reload",
-        f"systemctl enable {UNIT}",
+        f"systemctl enable --no-reload {UNIT}",
         f"systemctl restart {UNIT}",
     ]
     shell.on("systemctl is-active")

@@ -128,7 +128,8 @@ async def install_proxy(shell: Shell, cluster_id: str, addresses: Sequence[str])
     if await _runs(shell, stamp):
         return named
     await shell.run(["systemctl", "daemon-reload"], root=True, timeout_s=_QUICK_S)
-    await shell.run(["systemctl", "enable", UNIT], root=True, timeout_s=_QUICK_S)
+    # It would reload once more.
+    await shell.run(["systemctl", "enable", "--no-reload", UNIT], root=True, timeout_s=_QUICK_S)
     verb = "restart" if unit_changed else "reload-or-restart"
     await shell.run(["systemctl", verb, UNIT], root=True, timeout_s=_QUICK_S)
     _ = await shell.write(STAMP_PATH, stamp, mode=0o644)

@@ -52,3 +52,11 @@ def test_rules_can_only_be_compared_where_a_tool_was_there_before():
 def test_an_unknown_service_that_became_inactive_again():
     assert changed(BEFORE.replace("inactive", ""), BEFORE) == []
     assert changed(BEFORE.replace("inactive", "failed"), BEFORE)
+
+
+def test_units_as_an_earlier_release_told_them_are_not_held_against_a_host():
+    before = {"unit": {"ssh.service": "enabled"}, "file": {"/etc/x": "f 644"}}
+    after = {"unit_file": {"/usr/lib/systemd/system/ssh.service": "there"}, "file": {}}
+    assert [one["kind"] for one in differences(before, after)] == ["file"]
+    later = {"unit_file": {}, "file": {}}
+    assert [one["kind"] for one in differences(after, later)] == ["unit_file"]

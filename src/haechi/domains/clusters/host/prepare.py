@@ -170,8 +170,7 @@ async def settle_kernel(shell: Shell, ledger: Ledger, log: OnText) -> None:
     """
     names = [*runtime.SYSCTLS, *runtime.KUBELET_SYSCTLS]
     # `-e`: what this kernel does not have is left out.
-    for module in runtime.MODULES:
-        await shell.run(["modprobe", "-q", module], root=True, check=False)
+    await shell.run(["modprobe", "-q", "-a", *runtime.MODULES], root=True, check=False)
     ran = await shell.run(["sysctl", "-e", *names], root=True, check=False)
     now: dict[str, str] = {}
     for line in ran.stdout.splitlines():
@@ -220,10 +219,10 @@ async def start(
     theirs = any(path.startswith(("/etc/containerd", "/etc/systemd")) for path in written)
     changed = theirs or f"{PROGRAMS}/containerd" in written
     if theirs or first:
+        # Enabling reloads too, which takes a tenth of a second each time.
+        enable = ["systemctl", "enable", "--quiet", "--no-reload"]
+        await shell.run([*enable, "containerd.service", "kubelet.service"], root=True)
         await shell.run(["systemctl", "daemon-reload"], root=True)
-        await shell.run(
-            ["systemctl", "enable", "--quiet", "containerd.service", "kubelet.service"], root=True
-        )
     if changed or state.services.get("containerd") != "active":
         verb = "restart" if changed else "start"
         log(f"containerd: {verb}")

@@ -71,7 +71,10 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dic
     it was.
     """
     found = []
-    for kind in sorted({*before, *after} - {"tool"}):
+    kinds = {*before, *after} - {"tool"}
+    # An earlier release asked systemd for them, later ones look at the files themselves.
+    kinds -= {kind for kind in ("unit", "unit_file") if kind not in before or kind not in after}
+    for kind in sorted(kinds):
         old, new = before.get(kind, {}), after.get(kind, {})
         for name in sorted({*old, *new}):
             was, now = old.get(name), new.get(name)

@@ -1,8 +1,10 @@
 # What of a host's preparation is there already; read by placing.py. Changes nothing. Arguments: paths.
 # Lines of "kind<TAB>name<TAB>value".
+# A node's programs are 300 MB; openssl takes a quarter of the time.
+digest() { openssl dgst -sha256 -r "$1" 2>/dev/null || sha256sum -- "$1"; }
 for path in "$@"; do
   if [ -f "$path" ] && [ ! -L "$path" ]; then
-    is=$(sha256sum -- "$path"); is=${is#\\}
+    is=$(digest "$path"); is=${is#\\}
     printf 'file\t%s\t%s %s\n' "$path" "${is%% *}" "$(stat -c %a -- "$path")"
   elif [ -e "$path" ] || [ -L "$path" ]; then printf 'file\t%s\tother\n' "$path"; fi
   folder=$(dirname "$path")
