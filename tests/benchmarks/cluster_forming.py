@@ -52,9 +52,12 @@ async def bare_form_s(bundle: Bundle, clusters: int, workers: int) -> float:
 
 
 async def form_s(made: Stand, hosts: list[Host], clusters: int) -> tuple[float, list[str]]:
-    """Seconds from the first call to the last Ready, and the clusters' ids."""
+    """Seconds from the first call to the last Ready, and the clusters' ids. By a key and a sudo that
+    asks nothing, for the bare commands run as root at once: a sudo that asks takes 50 ms of the
+    host's processor for each command, and here all hosts share this machine's.
+    """
     size = len(hosts) // clusters
-    await made.know(hosts)
+    await made.know(hosts, by_key=True)
     began_s = time.monotonic()
     async with asyncio.TaskGroup() as group:
         tasks = [
