@@ -135,17 +135,19 @@ class Stand:
     # --- hosts and clusters
 
     async def know(self, hosts: Iterable[Host], *, by_key: bool = False) -> None:
-        """Register them with the login by password, which sudo asks for too; or with the one by key,
-        where sudo asks nothing.
+        """Register them with the login by password, which sudo asks for too; or by key, with a sudo
+        that asks nothing.
         """
         for host in hosts:
-            body = {"name": host.name, "host_name": host.name, "address": host.address}
             login = host.robot if by_key else host.keeper
-            body["ssh_user"] = login.user
-            if login.key_file is not None:
-                body["ssh_key"] = login.key_file.read_text()
-            else:
-                body["ssh_password"] = login.password
+            body = {
+                "name": host.name,
+                "host_name": host.name,
+                "address": host.address,
+                "ssh_user": login.user,
+                "ssh_password": login.password,
+                "ssh_key": login.key_file.read_text() if login.key_file else None,
+            }
             self.ids[host.name] = (await self.call("POST", "/devices", json=body))["id"]
 
     async def begin_form(
