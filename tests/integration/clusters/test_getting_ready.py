@@ -1,6 +1,7 @@
 """What keeps a node from getting ready is told of the host that it is on, and held against no other."""
 
 from haechi.core.access import SYSTEM
+from haechi.testing.waiting import eventually
 
 
 async def test_what_is_wrong_on_another_node_is_named_and_keeps_nobody_out(world):
@@ -67,3 +68,12 @@ async def test_a_node_that_waits_for_its_pods_network_says_what_keeps_that(world
     added = await world.ended(await world.clusters.add_node(cluster_id, ["dev-b"], by=SYSTEM))
     assert added.error["code"] == "clusters.node_not_ready"
     assert "kube-flannel-ds-beta: ImagePullBackOff" in added.error["data"]["reason"]
+
+
+async def test_a_cluster_is_formed_once_all_answer_for_names_and_with_one_in_the_end(world):
+    operation = await world.form()
+    kube = world.site.kubes.of(operation.subject)
+    kube.ailing["coredns-2"] = "ContainerCreating"
+    await eventually(lambda: kube.listed["kube-system"] > 1)
+    assert not (await world.operations.get(operation.id)).state.ended
+    assert (await world.ended(operation)).state == "succeeded"

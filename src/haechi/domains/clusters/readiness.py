@@ -71,7 +71,8 @@ class Readiness:
         self, run: Run, board: Board, members: list[Member], *, whole: bool
     ) -> dict[str, Node]:
         """The cluster's nodes by name. Workers that do not get there are put out, a control plane
-        ends it; so do names, where the cluster is to be `whole` by this.
+        ends it; so do names, where the cluster is to be `whole` by this: all who answer for them
+        are waited for, and one is enough in the end.
         """
         c, seen = self._c, _Seen()
 
@@ -85,7 +86,8 @@ class Readiness:
                 return None
             seen.nodes = {one.name: one for one in nodes}
             late = not all(seen.is_ready(one) for one in members) or any(seen.on(members))
-            return None if late or (whole and seen.names()) else True
+            names = not whole or system.every_name_server_answers(seen.pods)
+            return True if names and not late else None
 
         if await c.until(look, c.pace.ready_s) is None:
             await self._put_out(run, board, members, seen)

@@ -94,6 +94,11 @@ def names(nodes: Mapping[str, str], there: Sequence[Pod]) -> Iterator[HostFindin
             yield _finding(weak, nodes[one.node], "warning")
 
 
+def every_name_server_answers(there: Sequence[Pod]) -> bool:
+    known = _NAMES.of(there)
+    return bool(known) and all(one.ready for one in known)
+
+
 def _why(pod: Pod) -> str:
     said = pod.reason or pod.phase
     return f"{said} (restarts: {pod.restarts})" if pod.restarts else said
