@@ -201,6 +201,12 @@ class Yard:
     ) -> Any:
         return await waiting.until(what, true, timeout_s)
 
+    async def until_all_run(self, control_plane: Host) -> None:
+        """All pods of the cluster: forming waits for one of CoreDNS', not for both."""
+        listed = f"{KUBECTL} get pods -A --no-headers > /run/lab-pods"
+        all_of_them = f"{listed} && ! grep -v '1/1  *Running' /run/lab-pods"
+        await control_plane.until(all_of_them, "all pods run", timeout_s=300)
+
     async def until_node(
         self, cluster_id: str, host: Host, presence: str, *reasons: str
     ) -> dict[str, Any]:

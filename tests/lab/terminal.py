@@ -18,6 +18,8 @@ from typing import Any
 import click
 
 LIMIT_S = 1800.0
+WINDOW = {"COLUMNS", "LINES"}
+"""How large the window is that the tests are run in, which is not this one."""
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Terminal:
                 stdout=slave,
                 stderr=slave,
                 cwd=self.folder,
-                env=self.env,
+                env={name: self.env[name] for name in self.env.keys() - WINDOW},
             )
         finally:
             os.close(slave)

@@ -285,9 +285,8 @@ async def test_a_cluster_of_packages_and_back(open_site, reach, bundle, tmp_path
         await lead_to_mirror(host, mirror)
         cluster_id = await yard.form([host], [], source="distribution")
         await yard.until_node(cluster_id, host, "ok", "connected")
-        shown = await host.shell(f"{KUBECTL} get pods -A --no-headers")
-        assert all("1/1" in line and "Running" in line for line in shown.splitlines()), shown
-        assert "coredns" in shown
+        await yard.until_all_run(host)
+        assert "coredns" in await host.shell(f"{KUBECTL} get pods -A --no-headers")
         assert (await host.shell("dpkg-query -W -f '${Version}' kubelet")).startswith(version)
         assert not await host.holds("test -e /usr/local/bin/kubelet")
         # Nothing of haechi's settings is lost, and so nothing is to be mended.

@@ -171,6 +171,8 @@ async def cluster(bundle, tmp_path_factory, agent_image) -> AsyncIterator[Cluste
 
 async def test_every_way_in_which_a_node_is_lost(cluster: Cluster):
     made, master, worker = cluster, cluster.master, cluster.worker
+    await made.yard.until_all_run(master)
+    pods = len((await worker.shell(PODS)).split())
 
     async with made.lost(worker, "kubelet_dead"):
         await worker.shell("systemctl stop kubelet")
@@ -203,6 +205,8 @@ async def test_every_way_in_which_a_node_is_lost(cluster: Cluster):
     await worker.start()
     await made.well(worker)
 
+    again = f"test $({PODS} | wc -l) = {pods}"
+    await worker.until(again, "all that ran there runs again", 300)
     await _api_away(made, master, worker)
 
 
@@ -211,11 +215,13 @@ async def _api_away(made: Cluster, master: Host, worker: Host) -> None:
     told = Told(made.yard, "cluster_api", made.id)
     before = await worker.shell(PODS)
     await master.shell(f"mv {MANIFESTS}/kube-apiserver.yaml /root/")
-    await made.api("away")
-    for host in (master, worker):
-        await made.yard.until_node(made.id, host, "ok", "api_away")
-    assert await worker.shell(PODS) == before
-    await master.shell(f"mv /root/kube-apiserver.yaml {MANIFESTS}/")
+    try:
+        await made.api("away")
+        for host in (master, worker):
+            await made.yard.until_node(made.id, host, "ok", "api_away")
+        assert await worker.shell(PODS) == before
+    finally:
+        await master.shell(f"mv /root/kube-apiserver.yaml {MANIFESTS}/")
     await made.api("ok")
     await made.well(master, worker)
     print(f"API: {told}")
