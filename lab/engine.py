@@ -17,6 +17,7 @@ from tools.provision import cache
 from lab import names
 
 RUN = Path("/run/haechi-lab")
+MEMORY = Path("/dev/shm/haechi-lab")
 WEIGHT = {
     Path("/sys/fs/cgroup/cpu/libpod_parent/cpu.shares"): 8192,
     Path("/sys/fs/cgroup/libpod_parent/cpu.weight"): 800,
@@ -109,6 +110,11 @@ def _raise_inotify() -> None:
         file = Path(f"/proc/sys/fs/inotify/{name}")
         if int(file.read_text()) < least:
             file.write_text(f"{least}\n")
+
+
+def memory_of(container: str) -> Path:
+    """A folder in memory that goes with the host."""
+    return MEMORY / container
 
 
 def give_weight() -> None:
@@ -231,6 +237,8 @@ async def remove(chosen: Sequence[Thing]) -> None:
         for name in [t.name for t in chosen if t.kind == "host" and t.state == "paused"]:
             await podman("unpause", name, check=False)
         await podman("rm", "--force", "--volumes", "--time", "0", "--ignore", *hosts, timeout_s=300)
+        for name in hosts:
+            shutil.rmtree(memory_of(name), ignore_errors=True)
     for thing in chosen:
         if thing.kind == "fence":
             await run(["nft", "delete", "table", "inet", thing.name], check=False)

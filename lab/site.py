@@ -22,6 +22,9 @@ class Site:
     nothing leads further, unless `internet`: then packages of the distribution can be had.
     """
 
+    etcd_in_memory = False
+    """Of hosts that are added from now on (`Host.etcd_in_memory`)."""
+
     def __init__(
         self, name: str | None = None, *, internet: bool = False, owner: str | None = None
     ) -> None:
@@ -156,6 +159,7 @@ class Site:
             memory=memory,
             small_disks=small_disks or {},
             seeds=seeds or {},
+            etcd_in_memory=self.etcd_in_memory,
         )
         if machine_id:
             host.machine_id = machine_id

@@ -188,9 +188,9 @@ def e2e() -> Count:
 def lab() -> Count:
     """Real hosts, real Kubernetes (`make test-lab`). Not in the default list: it has its own.
 
-    Its conftest says who gets what. Scenes wait half of their time: four at a time fill two cores.
+    Its conftest says who gets what. Three at a time fill two cores.
     """
-    beside = ("-n", "4", "--dist", "loadscope", "--no-loadscope-reorder")
+    beside = ("-n", "3", "--dist", "loadscope", "--no-loadscope-reorder")
     return real_parts("tests/lab", beside=beside)
 
 
