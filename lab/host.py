@@ -7,6 +7,7 @@ What is under test goes in by SSH like everybody else.
 import asyncio
 import json
 import shlex
+import shutil
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,20 +65,24 @@ class Host:
         limits = [] if self.cpus is None else [f"--cpus={self.cpus}"]
         if self.memory is not None:
             limits += [f"--memory={self.memory}"]
-        await engine.podman(
-            *("create", "--name", self.container, "--hostname", self.hostname),
-            *(f"--label={label}" for label in labels),
-            *("--privileged", "--cgroupns=private", "--systemd=false", "--restart=no"),
-            *("-e", "container=podman", "-e", f"container_uuid={uuid.UUID(self.machine_id)}"),
-            *("--stop-signal", "SIGRTMIN+3", "--stop-timeout", "20"),
-            # As a fresh machine has it; what is set in /etc/sysctl.d comes back at each start.
-            *("--sysctl", "net.ipv4.ip_forward=0"),
-            *("--network", self.network, "--ip", self.address, "--no-hosts", "--dns", "none"),
-            *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),
-            *disks,
-            *limits,
-            self.image,
-        )
+        try:
+            await engine.podman(
+                *("create", "--name", self.container, "--hostname", self.hostname),
+                *(f"--label={label}" for label in labels),
+                *("--privileged", "--cgroupns=private", "--systemd=false", "--restart=no"),
+                *("-e", "container=podman", "-e", f"container_uuid={uuid.UUID(self.machine_id)}"),
+                *("--stop-signal", "SIGRTMIN+3", "--stop-timeout", "20"),
+                # As a fresh machine has it; what is set in /etc/sysctl.d comes back at each start.
+                *("--sysctl", "net.ipv4.ip_forward=0"),
+                *("--network", self.network, "--ip", self.address, "--no-hosts", "--dns", "none"),
+                *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),
+                *disks,
+                *limits,
+                self.image,
+            )
+        except LabError:
+            shutil.rmtree(engine.memory_of(self.container), ignore_errors=True)
+            raise
         for path, seed in self.seeds.items():
             await self._seed(path, seed)
 

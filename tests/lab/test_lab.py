@@ -363,5 +363,6 @@ async def _kinds(mark: str) -> set[str]:
 async def test_a_host_that_fails_to_start_leaves_nothing(site):
     with pytest.raises(engine.LabError):
         await site.host("bad", image="localhost/haechi-lab/none:x")
+    assert not engine.memory_of(site.hosts["bad"].container).exists()
     await site.down()
     assert not [thing for thing in await engine.things() if thing.site == site.name]
