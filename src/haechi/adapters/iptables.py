@@ -8,7 +8,6 @@ to a network that is gone is swept.
 import asyncio
 import logging
 import socket
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Final
 
@@ -66,12 +65,17 @@ class Chain:
 
 def stale(listed: str, interfaces: Container[str], but: Container[str] = ()) -> list[str]:
     """Our chains, in the words of `iptables -S`, that are about interfaces which are gone: those
-    of a device that was taken away from this machine, or was killed and never came back."""
-    about: dict[str, list[str | None]] = defaultdict(list)
+    of a device that was taken away from this machine, or was killed and never came back. An empty
+    one is what was left of its removal: they are filled at once.
+    """
+    about: dict[str, list[str | None]] = {}
     for line in listed.splitlines():
-        words = line.split()
-        if words[:1] == ["-A"] and words[1].startswith(PREFIX):
-            about[words[1]].append(words[words.index("-i") + 1] if "-i" in words else None)
+        verb, name, *words = [*line.split(), "", ""]
+        if not name.startswith(PREFIX):
+            continue
+        found = about.setdefault(name, [])
+        if verb == "-A":
+            found.append(words[words.index("-i") + 1] if "-i" in words else None)
     return [
         name
         for name, found in about.items()

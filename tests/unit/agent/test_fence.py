@@ -269,6 +269,7 @@ def test_chains_of_interfaces_that_are_gone_are_stale():
 -P INPUT ACCEPT
 -N HAECHI-AI-AAAA
 -N HAECHI-AI-BBBB
+-N HAECHI-AI-HALF
 -A INPUT -j HAECHI-AI-BBBB
 -A INPUT -i br-gone -j ACCEPT
 -A HAECHI-AI-AAAA -d 172.20.0.1/32 -i br-gone -p tcp -m tcp --dport 8430 -j RETURN
@@ -278,6 +279,7 @@ def test_chains_of_interfaces_that_are_gone_are_stale():
 -A HAECHI-AI-BOTH -i br-gone -j REJECT
 -A HAECHI-AI-BOTH -i br-here -j REJECT
 """
-    assert stale(listed, {"lo", "br-here"}) == ["HAECHI-AI-AAAA"]
-    assert stale(listed, {"lo", "br-here"}, but={"HAECHI-AI-AAAA"}) == [], "it is being filled"
+    gone = stale(listed, {"lo", "br-here"})
+    assert gone == ["HAECHI-AI-AAAA", "HAECHI-AI-HALF"], "and what was being removed when it died"
+    assert stale(listed, {"lo", "br-here"}, but=gone) == [], "they are being filled"
     assert stale("", {"lo"}) == []
