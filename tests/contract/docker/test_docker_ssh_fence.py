@@ -7,7 +7,6 @@ Docker networks.
 import asyncio
 import secrets
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from haechi.adapters.iptables import Chain, firewall
 from haechi.core.names import NameUnknown
 from haechi.core.secrets import Secret
 from haechi.domains.clusters.host.errors import SudoAsks
+from haechi.testing.fence import CALLS, lines_about, service
 from haechi.testing.waiting import eventually
 
 from .test_engine import SOCKET, docker, image, over_ssh, sshd  # noqa: F401 - fixtures
@@ -34,27 +34,9 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("iptables") is None, reason="needs iptables"),
 ]
 
-CALLS = """
-import os, socket, time, urllib.parse
-
-server = urllib.parse.urlsplit(os.environ["HAECHI_MASTER_URL"])
-goals = [(server.hostname, server.port), (server.hostname, int(os.environ["OTHER_PORT"]))]
-while True:
-    words = []
-    for goal in goals:
-        try:
-            socket.create_connection(goal, timeout=5).close()
-            words.append("reached")
-        except OSError:
-            words.append("refused")
-    print("calls:", *words, flush=True)
-    time.sleep(0.2)
-"""
-
 
 def chains(device_id: str) -> list[str]:
-    saved = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
-    return [line for line in saved.splitlines() if chain_name(device_id, over_ssh=True) in line]
+    return lines_about(chain_name(device_id, over_ssh=True))
 
 
 @pytest.fixture
@@ -68,15 +50,8 @@ async def elsewhere(docker) -> AsyncIterator[str]:  # noqa: F811 - the fixture
 @pytest.fixture
 async def ports(elsewhere) -> AsyncIterator[tuple[int, int]]:
     """The server's, and another that the same machine serves."""
-
-    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    async with (
-        await asyncio.start_server(hang_up, elsewhere, 0) as one,
-        await asyncio.start_server(hang_up, elsewhere, 0) as other,
-    ):
-        yield one.sockets[0].getsockname()[1], other.sockets[0].getsockname()[1]
+    async with service(elsewhere) as one, service(elsewhere) as other:
+        yield one, other
 
 
 @pytest.fixture
@@ -107,7 +82,7 @@ async def calls(site, spec) -> set[str]:
 
 
 async def test_an_ai_reaches_the_server_and_nobody_else(site, ports):
-    spec = site.spec(CALLS, OTHER_PORT=str(ports[1]))
+    spec = site.spec(CALLS, GOALS=f"door:{ports[1]}")
     await site.start(spec)
     assert await calls(site, spec) == {"calls: reached refused"}
 
@@ -125,7 +100,7 @@ async def test_an_ai_reaches_the_server_and_nobody_else(site, ports):
 
 
 async def test_one_that_was_allowed_the_internet_is_not_fenced(site, ports):
-    spec = site.spec(CALLS, OTHER_PORT=str(ports[1]))
+    spec = site.spec(CALLS, GOALS=f"door:{ports[1]}")
     spec = msgspec.structs.replace(spec, internet=True)
     await site.start(spec)
     assert await calls(site, spec) == {"calls: reached reached"}

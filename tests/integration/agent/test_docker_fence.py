@@ -8,7 +8,6 @@ import asyncio
 import os
 import secrets
 import shutil
-import subprocess
 
 import pytest
 
@@ -17,6 +16,7 @@ from haechi.adapters.fence_rules import chain_name
 from haechi.adapters.iptables import sweep
 from haechi.protocol import commands as c
 from haechi.protocol.desired import DesiredState
+from haechi.testing.fence import CALLS, lines_about, service
 from haechi.testing.waiting import eventually
 
 from .conftest import Edge, ScriptedServer, holds
@@ -29,25 +29,6 @@ pytestmark = [
     ),
 ]
 
-CALLS = """
-import os, socket, time, urllib.parse
-
-agent = urllib.parse.urlsplit(os.environ["HAECHI_AGENT_URL"])
-goals = [(agent.hostname, agent.port)]
-for one in os.environ["GOALS"].split():
-    host, port = one.rsplit(":", 1)
-    goals.append((agent.hostname if host == "gateway" else host, int(port)))
-while True:
-    words = []
-    for goal in goals:
-        try:
-            socket.create_connection(goal, timeout=5).close()
-            words.append("reached")
-        except OSError:
-            words.append("refused")
-    print("calls:", *words, flush=True)
-    time.sleep(0.2)
-"""
 LISTENS = """
 import socket, time
 listening = socket.create_server(("0.0.0.0", 9000))
@@ -58,19 +39,14 @@ while True:
 
 
 def chains(device_id: str) -> list[str]:
-    saved = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
-    return [line for line in saved.splitlines() if chain_name(device_id) in line]
+    return lines_about(chain_name(device_id))
 
 
 @pytest.fixture
 async def host_port():
     """A service of the Docker host, at every address it has."""
-
-    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    async with await asyncio.start_server(hang_up, "0.0.0.0", 0) as listening:
-        yield listening.sockets[0].getsockname()[1]
+    async with service("0.0.0.0") as port:
+        yield port
 
 
 @pytest.fixture
@@ -98,7 +74,7 @@ async def test_an_ai_reaches_its_agent_and_nobody_else(
     (neighbour,) = [one for one in await docker.containers() if other.deployment_id in str(one)]
     network = neighbour["NetworkSettings"]["Networks"][f"haechi-{edge.device_id}"]
 
-    goals = f"gateway:{host_port} {elsewhere}:{host_port} {network['IPAddress']}:9000"
+    goals = f"door:{host_port} {elsewhere}:{host_port} {network['IPAddress']}:9000"
     spec = spec_of(image, CALLS, environment={"GOALS": goals})
     await server.order("container.start", c.StartContainer(spec, token_of(spec)))
     # From its first call on, and while the agent is away.
