@@ -31,7 +31,6 @@ LONGEST = (
     "test_interop",
     "test_ansible",
     "test_node_cameras",
-    "test_join_faults",
     "test_distribution",
     "test_kube_engine",
     "test_prepare",

@@ -244,18 +244,22 @@ class _Run:
         self._ready = asyncio.Event()
         self._asked = 0
         self._stall: asyncio.Timeout | None = None
+        self._moved_s = 0.0
 
     async def to_the_end(self, process: "asyncssh.SSHClientProcess[bytes]") -> Ended:
         job, host = self._job, self._link.host
         limit_s = None if job.timeout_s is None else job.timeout_s + _SLACK_S
+        loop = asyncio.get_running_loop()
+        self._moved_s = loop.time()
         try:
             async with asyncio.timeout(limit_s), asyncio.timeout(job.stall_s) as self._stall:
                 await self._talk(process)
         except TimeoutError as error:
             stalled = self._stall is not None and self._stall.expired()
             if stalled:
+                still_s = round(loop.time() - self._moved_s)
                 raise HostStalled(
-                    host=host.name, address=host.address, what=job.what, stall_s=job.stall_s
+                    host=host.name, address=host.address, what=job.what, stall_s=still_s
                 ) from error
             raise HostTimedOut(
                 host=host.name, address=host.address, what=job.what, timeout_s=limit_s
@@ -327,7 +331,8 @@ class _Run:
         """From now on there is time for so many pieces; what was given before is not taken back."""
         if self._stall is None or self._job.stall_s is None or self._stall.expired():
             return
-        until_s = asyncio.get_running_loop().time() + self._job.stall_s * pieces
+        self._moved_s = asyncio.get_running_loop().time()
+        until_s = self._moved_s + self._job.stall_s * pieces
         self._stall.reschedule(max(until_s, self._stall.when() or 0.0))
 
     def _ended(self, process: "asyncssh.SSHClientProcess[bytes]") -> Ended:

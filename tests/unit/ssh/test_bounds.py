@@ -94,3 +94,42 @@ async def test_what_comes_in_the_very_moment_of_a_stall_is_too_late():
     comes.set()
     with pytest.raises(HostStalled):
         await ending
+
+
+async def test_a_stall_is_told_with_the_time_in_which_nothing_moved():
+    """What has been sent whole is under way for longer than a pause between two pieces may last."""
+    fed, never = asyncio.Event(), asyncio.Event()
+    start = Start.of(["cat"], privilege=None, timeout_s=None, marker="m", ready="r", ask="a")
+    preamble = iter([f"{start.ready} 7\n".encode()])
+
+    async def says(_size):
+        for piece in preamble:
+            return piece
+        await never.wait()
+
+    async def nothing(*_size):
+        await never.wait()
+
+    async def content():
+        yield b"all of it"
+
+    process = SimpleNamespace(
+        stdout=SimpleNamespace(read=nothing),
+        stderr=SimpleNamespace(read=says),
+        stdin=SimpleNamespace(write=lambda _: None, drain=_done, write_eof=fed.set),
+        wait_closed=nothing,
+    )
+    job = _Job(["cat"], "send /x", False, content(), lambda _: None, lambda _: None, None, 3600)
+    run = _Run(SimpleNamespace(host=HostName("dev-a", "alpha", "192.0.2.1")), job, start)
+    ending = asyncio.get_running_loop().create_task(run.to_the_end(process))
+    await fed.wait()
+    waited_s = run._stall.when() - asyncio.get_running_loop().time()
+    run._moved_s -= waited_s  # as if all of it had passed
+    run._stall.reschedule(0)
+    with pytest.raises(HostStalled) as caught:
+        await ending
+    assert caught.value.data["stall_s"] == 8 * 3600
+
+
+async def _done():
+    pass
