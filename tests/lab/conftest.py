@@ -19,11 +19,11 @@ from haechi.domains.clusters.host.ports import Shell, Target
 from lab import Host, Site, engine, images, ready
 
 LONGEST = (
+    "test_care",
     "test_deploy_faults",
     "test_lost_and_moved",
     "test_high_availability",
     "test_howto",
-    "test_care",
     "test_deploy",
     "test_agents",
     "test_docker_ssh",
