@@ -226,12 +226,22 @@ async def test_a_kubelet_that_cannot_start_is_told_in_its_own_words(site: Site, 
 async def test_hosts_that_die_hinder_nobody_and_are_cleaned_when_they_return(
     site: Site, server: Server
 ):
-    """A worker dies while it joins; another is off while the cluster is deleted."""
+    """A worker stops for half a minute while it is prepared, and goes on; another dies while it joins;
+    one is off while the cluster is deleted.
+    """
     master, worker, lost = await site.add(3)
     for host in (master, worker, lost):
         await server.know(host)
     formed = await server.call("POST", "/clusters", json=server.wish([master], [worker, lost]))
     cluster_id = formed.json()["cluster_id"]
+    await server.at_step(formed, "prepare")
+    await worker.pause()
+
+    async def missed() -> bool:
+        return f"[{worker.name}] -- clusters.host_" in await server.log(formed)
+
+    await until(missed, FORM_S)
+    await worker.resume()
     await server.at_step(formed, "join_workers")
     await lost.kill()
     operation = await server.ended(formed)

@@ -1,5 +1,6 @@
-"""Three control planes: one loses its power, another takes its place, one leaves and joins again,
-and all of them go back to a backup. API and AIs stay.
+"""Three control planes: their certificates are renewed, one is moved to another address, one loses its
+power, another takes its place, one leaves and joins again, and all of them go back to a backup. API
+and AIs stay.
 
 One story of one cluster, for forming it takes longest.
 """
@@ -15,7 +16,7 @@ from haechi.core.operations import Operation
 from haechi.core.secrets import Secret
 from haechi.domains.clusters import etcd
 from haechi.protocol.desired import ContainerSpec, ContainerStatus
-from lab import Host, ready
+from lab import Host, faults, ready
 from lab.yard import KUBECTL, Yard
 
 IMAGE = "registry.k8s.io/pause:3.10.2"
@@ -129,6 +130,9 @@ async def test_three_control_planes(site, prepared_hosts, tmp_path: Path):
         await story.all_well(one, two, three, worker)
         ai = await story.start_ai("watch")
         process = await story.process_of(ai)
+        await certificates_are_renewed(story, [one, two, three])
+        await changes_its_address(story, two, [one, three])
+        assert await story.process_of(ai) == process
         await story.write(one, "before")
         done = await story.does("backed up", "POST", "/backups")
         backup_id = done.ctx["result"]["backup_id"]
@@ -149,6 +153,39 @@ async def test_three_control_planes(site, prepared_hosts, tmp_path: Path):
         names = {device_id: name for name, device_id in yard.devices.items()}
         left = {names[h["device_id"]]: h for h in proof["hosts"] if h["state"] != "clean"}
         assert left == {}
+
+
+async def certificates_are_renewed(story: Story, control_planes: list[Host]) -> None:
+    look = "sha256sum /etc/kubernetes/pki/apiserver.crt /etc/kubernetes/pki/etcd/peer.crt"
+    before = [await host.shell(look) for host in control_planes]
+    done = await story.does("renewed", "POST", "/certificates/renew", {})
+    assert set(done.ctx["result"]["renewed"]) == {story.of(host) for host in control_planes}
+    for host, was in zip(control_planes, before, strict=True):
+        assert not set(was.splitlines()) & set((await host.shell(look)).splitlines())
+    await story.etcd_is_of(*control_planes)
+    await story.all_well(*control_planes, story.worker)
+
+
+async def changes_its_address(story: Story, moved: Host, others: list[Host]) -> None:
+    """It is found; it moves when somebody says so, and the others lead to it where it is now."""
+    yard, old = story.yard, moved.address
+    new = await faults.readdress(yard.site, moved)
+
+    async def found() -> bool:
+        return bool((await yard.node(story.cluster_id, moved))["found_address"] == new)
+
+    await yard.until(f"{moved.name} is found at {new}", found)
+    await story.write(others[0], "while-moving")
+    await story.does("readdressed", "POST", f"/nodes/{story.of(moved)}/readdress", {})
+    await story.etcd_is_of(*others, moved)
+    await story.all_well(*others, moved, story.worker)
+    async with yard.haechi.hosts.open(story.of(others[0])) as shell:
+        (member,) = [one for one in await etcd.members(shell) if one.name == moved.name]
+    assert member.is_at(new)
+    for host in (*others, moved, story.worker):
+        proxy = await host.shell("cat /etc/haechi/api-proxy.cfg")
+        assert f"{new}:6443" in proxy
+        assert f"{old}:6443" not in proxy
 
 
 async def loses_its_power(story: Story, dead: Host, others: list[Host]) -> None:

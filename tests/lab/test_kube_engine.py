@@ -1,4 +1,5 @@
-"""The Kubernetes engine on real nodes: what the contract says of the small API holds there too.
+"""The Kubernetes engine on real nodes: what the contract says of the small API holds there too. And
+how haechi finds these nodes, which are of a cluster that somebody else has formed.
 
 One cluster for all scenes: forming it takes longest.
 """
@@ -31,6 +32,9 @@ from haechi.protocol.desired import ContainerSpec
 from haechi.protocol.problems import ImageNotFound, RegistryUnreachable
 from lab import Host, Site, byhand, engine, ready
 from lab.registry import Registry, registry
+
+from .conftest import Logins
+from .hosting import hosts_of, options, work
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -149,6 +153,19 @@ async def cluster(bundle, tmp_path_factory) -> AsyncIterator[Cluster]:
             await engine.podman("image", "rm", made)
             yield Cluster(control, worker, shelf, image, KubeEngine(kubes, locate))
         await kubes.close()
+
+
+@pytest.mark.parametrize("role", ["control_plane", "worker"])
+async def test_a_node_of_somebodys_cluster_is_never_taken(cluster: Cluster, bundle, role):
+    """Not as leftovers either, whatever one says of those."""
+    logins = Logins()
+    async with hosts_of(logins) as hosts:
+        for host in (cluster.control, cluster.worker):
+            async with hosts.open(await logins.add(host)) as shell:
+                found = await work(bundle).report(shell, host.name, role)
+            told = work(bundle).findings([found], options(clean_leftovers=True))
+            assert {"existing_cluster"} <= {one.name for one in told if one.level == "error"}
+            assert "leftovers" not in {one.name for one in told}
 
 
 async def test_it_pulls_starts_replaces_corrects_and_removes(cluster: Cluster):
