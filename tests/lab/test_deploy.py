@@ -97,7 +97,7 @@ class Deployed:
         self.versions[version] = found["id"]
 
     async def deploy(self, version: str, **wishes: Any) -> dict[str, Any]:
-        targets = {} if "device_ids" in wishes else {"cluster_id": self.cluster_id}
+        targets = {} if "group_id" in wishes else {"cluster_id": self.cluster_id}
         which = {"id": self.versions[version]}
         return await self.stand.deploy(which, state=None, **targets, **wishes)
 
@@ -228,7 +228,9 @@ async def test_from_the_zip_to_a_pod_switched_taken_back_mended_and_adopted(lab:
     assert "the model file is damaged" in json.dumps(bad["error"])
     assert await lab.version() == "2"
 
-    back = await lab.deploy("1", device_ids=[lab.stand.ids[lab.worker.name]], strategy="recreate")
+    members = {"name": "gates", "device_ids": [lab.stand.ids[lab.worker.name]]}
+    gates = await lab.stand.call("POST", "/groups", json=members)
+    back = await lab.deploy("1", group_id=gates["id"], strategy="recreate")
     assert back["state"] == "succeeded", back
     assert await lab.version() == "1"
 

@@ -167,6 +167,22 @@ async def test_the_api_is_away_for_a_minute(scene: Scene):
     assert await scene.containers() < running
 
 
+GPU_TOOL = """\
+containerd config dump | grep -v -e '^imports' -e 'config_path' > /run/main.toml
+cat /run/main.toml > /etc/containerd/config.toml
+systemctl restart containerd"""
+"""As tools that set up GPUs do: the main file is written anew of what they know, and read alone."""
+
+
+async def test_a_gpu_tool_that_drops_the_registry_does_not_keep_the_image_away(scene: Scene):
+    await scene.worker.shell(GPU_TOOL)
+    reads = "containerd config dump | grep -q 'config_path.*certs.d'"
+    assert not await scene.worker.holds(reads)
+    await scene.yard.deploy(await scene.make("2.1"), scene.worker)
+    assert await scene.worker.holds(reads)
+    await scene.settled("2.1")
+
+
 async def test_a_registry_that_is_away_is_waited_for(scene: Scene):
     version = await scene.make("3")
     before = await scene.pods()
