@@ -10,6 +10,8 @@ from haechi.app.upkeeping import Upkeeping
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.secrets import Keyring
+from haechi.domains.clusters.host.directory import SSH_PORT
+from haechi.domains.clusters.lone_hosts import LoneHost, LoneHosts
 from haechi.domains.clusters.model import MemberState
 from haechi.domains.deployments.assignments import Assignments
 from haechi.domains.deployments.context import Context
@@ -25,6 +27,7 @@ from haechi.domains.deployments.neighbours import (
 from haechi.domains.deployments.node_trust import NodeTrust
 from haechi.domains.deployments.ports import Engine
 from haechi.domains.deployments.service import Deployments
+from haechi.domains.inventory.model import Device
 from haechi.protocol.commands import MEDIA_URL, AskCameraUrl, CameraUrl, RegistryAccess
 from haechi.protocol.desired import ContainerSpec
 from haechi.settings import Loaded
@@ -66,6 +69,18 @@ class Deploying(Upkeeping):
             server_url=self._server_url,
             ca_pem=lambda: self.ca.pem if self._https else "",
             old_listeners=self._old_listeners,
+        )
+        watching = self.upkeep.watching
+        self.lone_hosts = LoneHosts(
+            clock=self.clock,
+            bus=self.bus,
+            agents=self.agents,
+            probe=self.probe,
+            listed=self._hosts_over_ssh,
+            is_node=lambda device_id: watching.presence(device_id) is not None,
+        )
+        self.agents.use_reason_word(
+            lambda one: watching.reason_word(one) or self.lone_hosts.reason_word(one)
         )
         self.node_trust = NodeTrust(
             hosts=self.hosts,
@@ -166,8 +181,14 @@ class Deploying(Upkeeping):
     async def _labelled(self, device_id: str) -> str | None:
         """The device's label may ask for its Docker over SSH, instead of through an agent."""
         device = await self.inventory.devices.get(device_id)
-        asked = device.labels.get(ENGINE_LABEL, "")
-        return DockerSshEngine.name if asked == DockerSshEngine.name else None
+        return DockerSshEngine.name if _is_over_ssh(device) else None
+
+    async def _hosts_over_ssh(self) -> list[LoneHost]:
+        return [
+            LoneHost(one.id, one.address, one.port or SSH_PORT)
+            for one in await self.inventory.devices.all()
+            if _is_over_ssh(one) and one.address
+        ]
 
     async def _engine_of_deployment(self, deployment_id: str) -> str | None:
         return await self.deployments.book.engine_of(deployment_id)
@@ -183,3 +204,7 @@ class Deploying(Upkeeping):
             if host and ":" not in host and not host.startswith("127."):
                 found.append(f"http://{host}:{port}")
         return found
+
+
+def _is_over_ssh(device: Device) -> bool:
+    return device.labels.get(ENGINE_LABEL, "") == DockerSshEngine.name

@@ -66,6 +66,8 @@ class FakeAgentsView:
     words: dict[str, float] = field(default_factory=dict)
     connected: set[str] = field(default_factory=set)
     noted: list[str] = field(default_factory=list)
+    unheard: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
     presences: dict[str, Presence] = field(default_factory=dict)
     runtimes: dict[str, bool] = field(default_factory=dict)
 
@@ -77,6 +79,12 @@ class FakeAgentsView:
 
     def note_word(self, device_id: str) -> None:
         self.noted.append(device_id)
+
+    def note_silence(self, device_id: str) -> None:
+        self.unheard.append(device_id)
+
+    def forget_word(self, device_id: str) -> None:
+        self.forgotten.append(device_id)
 
     def runtime_runs(self, device_id: str) -> bool | None:
         return self.runtimes.get(device_id)

@@ -449,3 +449,38 @@ async def test_only_the_home_device_speaks_for_a_camera(site):
         return (await site.inventory.cameras.get(camera)).streams.get("main", {}).get("codec")
 
     assert await eventually(codec) == "h264"
+
+
+async def test_a_device_without_an_agent_that_does_not_answer_is_dead(site):
+    told = []
+    site.agents.use_reason_word(lambda device_id: "sshd_dead")
+    await site.agents.start()
+    site.agents.on_presence(lambda device_id, presence, reason: told.append((presence, reason)))
+    device = await site.device("gate")
+    # Never heard: silent at once, for there is nothing that it would have to do first.
+    site.agents.note_silence(device)
+    assert site.agents.device_presence(device) == "silent"
+    await eventually(lambda: site.agents.device_presence(device) == "dead")
+    site.agents.note_word(device)
+    site.agents.note_silence(device)
+    assert site.agents.device_presence(device) == "ok"
+    assert told == [("silent", "sshd_dead"), ("dead", "sshd_dead"), ("ok", "connected")]
+    # Nobody asks any more: nothing is said of it.
+    site.agents.forget_word(device)
+    agent = site.agents.agent(device)
+    assert (agent.presence, agent.presence_reason) == ("new", "never_called")
+
+
+async def test_of_a_device_with_an_agent_only_that_is_heard_until_it_is_revoked(site):
+    await site.agents.start()
+    device = await site.device("gate")
+    agent = await site.connect(device)
+    await agent.close()
+    await eventually(lambda: site.agents.device_presence(device) == "dead")
+    for note in (site.agents.note_silence, site.agents.forget_word, site.agents.note_word):
+        note(device)
+        assert site.agents.device_presence(device) == "dead"
+    await site.agents.revoke_device(device, SYSTEM)
+    assert site.agents.last_word_s(device) is None
+    site.agents.note_word(device)
+    assert site.agents.device_presence(device) == "ok"

@@ -406,6 +406,25 @@ class Links:
         record.last_seen_at = self._clock.now()
         self._judge(record, record.last_word_s)
 
+    def note_silence(self, device_id: str) -> None:
+        """A device that has no agent was asked otherwise and did not answer. One that was never
+        heard is silent from now on: there is nothing that it would have to do first.
+        """
+        record = self._records.of(device_id)
+        if record.agent_version or record.last_word_s is not None:
+            return
+        now_s = self._clock.monotonic()
+        record.last_word_s = now_s - self._limits.silent_after_s
+        self._judge(record, now_s)
+
+    def forget_word(self, device_id: str) -> None:
+        """Nobody asks a device that has no agent any more: its silence means nothing from now."""
+        record = self._records.get(device_id)
+        if record is None or record.agent_version:
+            return
+        record.last_word_s = None
+        self._judge(record, self._clock.monotonic())
+
     def _new_ping(self, now_s: float) -> int:
         self._ping_id += 1
         self._pings[self._ping_id] = now_s

@@ -69,6 +69,13 @@ class Records:
         """To be saved with the next batch."""
         self._dirty.add(device_id)
 
+    def agent_gone(self, device_id: str) -> None:
+        """It has no agent until one calls again: what is heard of it otherwise counts."""
+        record = self._records.get(device_id)
+        if record is not None:
+            record.agent_version = ""
+            self.touch(device_id)
+
     def forget(self, device_id: str) -> None:
         self._records.pop(device_id, None)
         self._dirty.discard(device_id)

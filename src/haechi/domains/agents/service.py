@@ -172,6 +172,7 @@ class Agents:
             await self._machines.revoke_device(tx, device_id, by)
             await self._directory.note_enrolment(tx, device_id, "revoked")
         self._links.end(device_id, Revoked.code)
+        self._records.agent_gone(device_id)
         for hook in self._revoked_hooks:
             await hook(device_id)
 
@@ -266,6 +267,14 @@ class Agents:
     def note_word(self, device_id: str) -> None:
         """It was heard of otherwise; counts for devices that have no agent."""
         self._links.note_word(device_id)
+
+    def note_silence(self, device_id: str) -> None:
+        """It was asked otherwise and did not answer; counts for devices that have no agent."""
+        self._links.note_silence(device_id)
+
+    def forget_word(self, device_id: str) -> None:
+        """It is not asked otherwise any more."""
+        self._links.forget_word(device_id)
 
     def last_word_s(self, device_id: str) -> float | None:
         """When its agent was heard last (server monotonic); None where it never called."""

@@ -6,6 +6,7 @@ because its kubelet or its container runtime is. Work moves only with the device
 the node's alone: containers outlive their kubelet.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -110,12 +111,16 @@ def _judge_lived_in(sight: Sight, limits: Limits) -> Judgement:
 
 def why_away(sight: Sight) -> Reason:
     """Of a host from which nothing comes."""
-    answers = {sight.ssh.answer, sight.kubelet.answer}
-    if "mute" in answers and sight.neighbours_reach is not False:
+    return why_silent({sight.ssh.answer, sight.kubelet.answer}, sight.neighbours_reach)
+
+
+def why_silent(answers: Collection[Answer | None], neighbours_reach: bool | None) -> Reason:
+    """What the last answers to whatever was asked of it tell."""
+    if "mute" in answers and neighbours_reach is not False:
         return "host_stuck"
     if "refused" in answers:
         return "sshd_dead"
-    if sight.neighbours_reach is True:
+    if neighbours_reach is True:
         return "path_down"
     return "unreachable"
 

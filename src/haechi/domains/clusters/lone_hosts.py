@@ -1,0 +1,204 @@
+"""Hosts that neither an agent nor a cluster speaks for, asked each second over SSH.
+
+Their word is told to `agents`, which judge them as they judge every device: silent within 3 s, dead
+by the one rule. Only whether an SSH server answers is asked here; nothing is logged in to.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from haechi.core.bus import Bus
+from haechi.core.clock import Clock
+from haechi.core.names import NameUnknown, address_of
+from haechi.core.tasks import Tasks
+from haechi.domains.agents.model import Presence
+from haechi.domains.clusters.judging import Answer, why_silent
+from haechi.domains.clusters.reasons import Reason
+
+ASK_S: Final = 1.0
+ASK_DEAD_S: Final = 5.0
+"""A dead one's answer is waited for each time: many of them must not keep the others waiting."""
+AT_ONCE: Final = 128
+FOLLOW_S: Final = 2.0
+"""Changes of the inventory are taken up so late."""
+NAMES_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoneHost:
+    device_id: str
+    address: str
+    """IP or name."""
+    port: int
+
+
+class Probe(Protocol):
+    async def ssh(self, address: str, port: int) -> Answer:
+        """Bounded in time."""
+
+
+class Words(Protocol):
+    """The agents domain, to which the word of these hosts is told."""
+
+    def last_word_s(self, device_id: str) -> float | None:
+        """None: it has no agent, or one that never called."""
+
+    def device_presence(self, device_id: str) -> Presence: ...
+
+    def note_word(self, device_id: str) -> None: ...
+
+    def note_silence(self, device_id: str) -> None: ...
+
+    def forget_word(self, device_id: str) -> None: ...
+
+
+@dataclass(slots=True)
+class _Asked:
+    host: LoneHost
+    at: str | None
+    """The IP address to ask at; None until its name was looked up, empty where that leads nowhere.
+    """
+    answer: Answer | None = None
+
+
+class LoneHosts:
+    """`listed` gives all hosts that may be asked; those with an agent that has called, and nodes
+    of clusters (`is_node`), are left to whoever watches them.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        bus: Bus,
+        agents: Words,
+        probe: Probe,
+        listed: Callable[[], Awaitable[Sequence[LoneHost]]],
+        is_node: Callable[[str], bool],
+    ) -> None:
+        self._clock = clock
+        self._agents = agents
+        self._probe = probe
+        self._listed = listed
+        self._is_node = is_node
+        self._asked: dict[str, _Asked] = {}
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._stale = True
+        self._tasks = Tasks("lone-hosts")
+        self.on_dead: list[Callable[[LoneHost], None]] = []
+        """Called at each question that a dead host leaves open; quick."""
+        bus.on("states", self._on_change)
+
+    async def start(self) -> None:
+        await self._take_up()
+        self._tasks.forever("follow", self._follow)
+        self._tasks.forever("names", self._look_up_names)
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    def reason_word(self, device_id: str) -> Reason | None:
+        """For `agents`: why a silent host is silent. None: nothing is known of it here."""
+        asked = self._asked.get(device_id)
+        if asked is None or asked.answer in {None, "answers"}:
+            return None
+        return why_silent({asked.answer}, None)
+
+    # --- which
+
+    def _on_change(self, _topic: str, data: Any) -> None:
+        if not isinstance(data, dict) or data.get("kind") != "device" or "change" not in data:
+            return
+        self._stale = True
+        if data["change"] == "delete":  # its word must not bring it back
+            self._leave(str(data["id"]))
+
+    async def _follow(self) -> None:
+        while True:
+            await self._clock.sleep(FOLLOW_S)
+            if self._stale:
+                await self._take_up()
+
+    async def _take_up(self) -> None:
+        self._stale = False  # before: what changes meanwhile is read the next time
+        try:
+            wanted = {one.device_id: one for one in await self._listed()}
+        except Exception:
+            self._stale = True
+            raise
+        for device_id in self._asked.keys() - wanted.keys():
+            self._leave(device_id)
+            if self._is_ours(device_id):
+                self._agents.forget_word(device_id)
+        for device_id, host in wanted.items():
+            asked = self._asked.get(device_id)
+            if asked is not None and asked.host == host:
+                continue
+            self._leave(device_id)
+            asked = self._asked[device_id] = _Asked(host, _literal(host.address))
+            self._loops[device_id] = self._tasks.spawn(device_id, self._ask_on(asked))
+
+    def _leave(self, device_id: str) -> None:
+        self._asked.pop(device_id, None)
+        loop = self._loops.pop(device_id, None)
+        if loop is not None:
+            loop.cancel()
+
+    def _is_ours(self, device_id: str) -> bool:
+        return self._agents.last_word_s(device_id) is None and not self._is_node(device_id)
+
+    async def _look_up_names(self) -> None:
+        """One after the other, and only of hosts that are not heard: each may hold a thread of the
+        pool that the whole server shares.
+        """
+        while True:
+            for asked in list(self._asked.values()):
+                named = _literal(asked.host.address) is None
+                if named and asked.answer != "answers" and self._is_ours(asked.host.device_id):
+                    try:
+                        asked.at = await address_of(asked.host.address)
+                    except NameUnknown:
+                        asked.at = asked.at or ""
+            await self._clock.sleep(NAMES_S)
+
+    # --- asking
+
+    async def _ask_on(self, asked: _Asked) -> None:
+        """Each has its own pace, so that one that is away does not keep the others waiting."""
+        clock, device_id = self._clock, asked.host.device_id
+        while True:
+            began_s = clock.monotonic()
+            if self._is_ours(device_id):
+                await self._ask(asked)
+            else:
+                asked.answer = None
+            dead = self._agents.device_presence(device_id) == "dead"
+            pace_s = ASK_DEAD_S if dead else ASK_S
+            await clock.sleep(max(0.0, began_s + pace_s - clock.monotonic()))
+
+    async def _ask(self, asked: _Asked) -> None:
+        device_id = asked.host.device_id
+        if asked.at is None:
+            return
+        if asked.at:
+            async with self._places:
+                asked.answer = await self._probe.ssh(asked.at, asked.host.port)
+        if asked.answer == "answers":
+            self._agents.note_word(device_id)
+            return
+        self._agents.note_silence(device_id)
+        if self._agents.device_presence(device_id) == "dead":
+            for handler in self.on_dead:
+                handler(asked.host)
+
+
+def _literal(address: str) -> str | None:
+    """None: it is a name."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return None

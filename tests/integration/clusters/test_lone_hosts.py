@@ -1,0 +1,81 @@
+"""A Docker host that is reached over SSH only, as a whole server watches it: a real SSH server on
+loopback, stopped and started.
+"""
+
+import pytest
+
+from haechi.testing.server import running_server
+from haechi.testing.ssh import ssh_server
+from haechi.testing.waiting import eventually
+
+FLAGS = {"agents.silent_after_s": 2.0, "agents.dead_after_s": 4.0}
+
+
+class Watched:
+    def __init__(self, server, device_id):
+        self.server, self.id = server, device_id
+        self.told = []
+        server.haechi.bus.on("states", self._hear)
+
+    def _hear(self, _topic, data):
+        if (data.get("kind"), data.get("id")) == ("device", self.id) and "state" in data:
+            self.told.append((data["state"], data["reason"]))
+
+    async def device(self):
+        return (await self.server.client.get(f"/devices/{self.id}")).json()
+
+    async def edit(self, **fields):
+        known = await self.server.client.get(f"/devices/{self.id}")
+        etag = {"If-Match": known.headers["ETag"]}
+        answer = await self.server.client.patch(f"/devices/{self.id}", json=fields, headers=etag)
+        assert answer.status_code == 200, answer.text
+
+    async def until(self, state, reason):
+        """The same everywhere: on the bus, in the list, in the detail, with the reason."""
+
+        async def shown():
+            (listed,) = (await self.server.client.get("/devices")).json()["items"]
+            agent = (await self.server.client.get(f"/devices/{self.id}/agent")).json()
+            seen = {listed["state"], (await self.device())["state"], agent["presence"]}
+            return seen == {state} and agent["presence_reason"] == reason
+
+        await eventually(shown)
+        assert self.told[-1] == (state, reason)
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with running_server(tmp_path / "data", FLAGS) as made:
+        yield made
+
+
+async def add(server, port, **more):
+    body = {"name": "gate", "address": "127.0.0.1", "port": port, "ssh_user": "tester", **more}
+    answer = await server.client.post("/devices", json=body)
+    assert answer.status_code == 201, answer.text
+    return Watched(server, answer.json()["id"])
+
+
+async def test_a_docker_host_that_is_off_is_dead_and_why_until_it_is_back(tmp_path, server):
+    async with ssh_server(tmp_path) as host:
+        gate = await add(server, host.port, labels={"engine": "docker-ssh"})
+        await gate.until("ok", "connected")
+        assert (await gate.device())["last_seen_at"]
+        await host.stop()
+        await gate.until("dead", "sshd_dead")
+        assert gate.told[-2:] == [("silent", "sshd_dead"), ("dead", "sshd_dead")]
+        await host.start()
+        await gate.until("ok", "connected")
+        assert host.logins == 0
+
+        await gate.edit(labels={})
+        await gate.until("new", "never_called")
+
+
+async def test_one_that_was_off_from_the_start_is_dead(tmp_path, server):
+    async with ssh_server(tmp_path) as host:
+        await host.stop()
+        gate = await add(server, host.port, labels={"engine": "docker-ssh"})
+        await gate.until("dead", "sshd_dead")
+        await host.start()
+        await gate.until("ok", "connected")
