@@ -8,6 +8,8 @@ from haechi.domains.clusters.model import DEVICE_LABEL
 from haechi.domains.clusters.ports import Node, NodeCondition, Pod
 
 CONTROL_PLANE_LABEL: Final = "node-role.kubernetes.io/control-plane"
+NETWORK_ADDRESS: Final = "flannel.alpha.coreos.com/public-ip"
+"""Annotation of a node, by its pods' network."""
 MIRROR: Final = "kubernetes.io/config.mirror"
 """Annotation of a static pod's shadow in the API."""
 
@@ -47,6 +49,7 @@ def node_of(seen: Mapping[str, Any]) -> Node:
             for one in spec.get("taints") or []
         ),
         created_at=at(meta.get("creationTimestamp")),
+        network_address=(meta.get("annotations") or {}).get(NETWORK_ADDRESS) or "",
     )
 
 

@@ -62,6 +62,10 @@ class FakeKube:
     """Names of system pods that are not ready, and why: `kube-proxy-alpha`, `coredns-1`."""
     listed: Counter[str | None] = field(default_factory=Counter)
     """How often pods were listed, by namespace."""
+    restarted: list[str] = field(default_factory=list)
+    """Pods of the network that were deleted; each comes back, and announces its node's address."""
+    announces: dict[str, str] = field(default_factory=dict)
+    """Node → the address that its pod announces, where that is not its kubelet's."""
 
     def _reach(self) -> None:
         if self.down:
@@ -161,6 +165,16 @@ class FakeKube:
         self._reach()
         for one in objects:
             self.objects.pop(_key(one), None)
+            if _key(one)[:2] == ("Pod", "kube-flannel"):
+                self._restart_network(_key(one)[2])
+
+    def _restart_network(self, pod: str) -> None:
+        self.restarted.append(pod)
+        name = pod.removeprefix("kube-flannel-ds-")
+        node = self.nodes_by_name.get(name)
+        if node is not None:
+            address = self.announces.get(name, node.addresses[0])
+            self.nodes_by_name[name] = replace(node, network_address=address)
 
     async def get(
         self, api_version: str, kind: str, name: str, namespace: str | None = None
@@ -463,6 +477,7 @@ class FakeSite:
             addresses=(shell.host.address,),
             kubelet_version=VERSION,
             labels=labels,
+            network_address=shell.host.address,
         )
 
     def _take_kubeconfig(self, shell: FakeShell) -> Callable[[Call], Ran | None]:

@@ -177,7 +177,17 @@ async def test_nodes_are_told_with_device_conditions_and_addresses(kube, client)
     )
     assert (one.kubelet_version, one.machine_id) == ("1.36.3", "m1")
     assert (two.ready, two.unschedulable, two.why_not_ready) == (False, True, "well")
+    assert (one.network_address, two.network_address) == ("", "")
     assert two.taints == ("node-role.kubernetes.io/control-plane=:NoSchedule",)
+
+
+async def test_where_a_nodes_network_leads_is_told(kube, client):
+    key = Key("v1", "nodes", "", "n1")
+    told = node("n1")
+    told["metadata"]["annotations"] = {"flannel.alpha.coreos.com/public-ip": "10.1.2.9"}
+    await kube.store.create(key, told, manager="kubelet")
+    (one,) = await client.nodes()
+    assert (one.addresses, one.network_address) == (("10.1.2.3",), "10.1.2.9")
 
 
 async def test_long_lists_come_in_pages(kube, client, monkeypatch):

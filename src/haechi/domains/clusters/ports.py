@@ -69,6 +69,8 @@ class Node:
     taints: tuple[str, ...] = ()
     """`key=value:effect`."""
     created_at: datetime | None = None
+    network_address: str = ""
+    """To which its pods' network leads the other nodes; empty before it has started."""
 
     @property
     def why_not_ready(self) -> str:

@@ -1,9 +1,10 @@
 """The operation `readdress_node`: a node has another address than before.
 
 A worker needs nothing of it but that its own parts take the new address up; it is found and led
-home without anybody's doing (`finding.py`). A control plane's address stands in its etcd, in its
-static pods and in certificates of its own: those are made anew for the new one, and the cluster's
-other nodes are told. The API's name, the CA and everybody's kubeconfig stay.
+home without anybody's doing (`finding.py`), its pods' network later where the API is away
+(`announcing.py`). A control plane's address stands in its etcd, in its static pods and in
+certificates of its own: those are made anew for the new one, and the cluster's other nodes are
+told. The API's name, the CA and everybody's kubeconfig stay.
 """
 
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 from haechi.core.access import SYSTEM
 from haechi.core.operations import Definition, Permanent, Run, Step
 from haechi.domains.clusters import etcd, kubeadm, manifests, static_pods, store, tokens
+from haechi.domains.clusters.announcing import restart_flannel
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.errors import NodeNotReady
@@ -186,10 +188,16 @@ class Readdressing:
                 await etcd.move_member(shell, name=member.node_name, address=run.ctx["address"])
 
         await c.on_host(member.device_id, act, log=run.log)
-        async with c.kube(run.subject) as kube:
-            await restart_flannel(kube, member.node_name)
+        try:
+            async with c.kube(run.subject) as kube:
+                await restart_flannel(kube, [member.node_name])
+        except Unavailable as error:
+            run.log(f"-- {error}; its pods' network follows once the API answers")
 
     async def wait(self, run: Run) -> None:
+        """A worker waits for no API: its control plane may have moved with it, and the operator
+        could not say so while this goes on.
+        """
         c = self._c
         member = await self._member(run)
         seen = ""
@@ -202,7 +210,7 @@ class Readdressing:
                     network = await _network_pods(kube, member.node_name)
             except Unavailable as error:
                 seen = str(error)
-                return None
+                return None if member.is_control_plane else True
             if node is None:
                 seen = "it is not registered"
                 return None
@@ -233,21 +241,6 @@ class Readdressing:
 
     def _moved(self, run: Run) -> bool:
         return bool(run.ctx["old"]) and run.ctx["old"] != run.ctx["address"]
-
-
-async def restart_flannel(kube: Kube, node_name: str) -> None:
-    """The DaemonSet makes another, which announces the node's address."""
-    pods = await _network_pods(kube, node_name)
-    made = [
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": one.name, "namespace": one.namespace},
-        }
-        for one in pods
-    ]
-    if made:
-        await kube.delete(made, wait_s=30)
 
 
 async def _network_pods(kube: Kube, node_name: str) -> list[Pod]:

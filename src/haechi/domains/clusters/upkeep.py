@@ -16,6 +16,7 @@ from haechi.domains.agents.presence import Limits
 from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.clusters import readdressing as moves
 from haechi.domains.clusters import renewing as certs
+from haechi.domains.clusters.announcing import Announcing
 from haechi.domains.clusters.asking import AskedNeighbours
 from haechi.domains.clusters.backups import rebuilding, restoring, store, taking
 from haechi.domains.clusters.backups.model import Backup, NoBackup, Occasion
@@ -106,6 +107,7 @@ class Upkeep:
         )
         clusters.leaving.presence = self.watching.presence
         self._system = SystemWatching(c, self.watching)
+        self._announcing = Announcing(c, self.watching, operations)
         self._finding = Finding(c, self.watching, finder, operations)
         self._duties = Duties(c, self, settings)
         self.watching.on_return += [self._returning.returned, self._finding.returned]
@@ -136,12 +138,14 @@ class Upkeep:
         await self._vault.sweep(known)
         await self.watching.start()
         self._system.start()
+        self._announcing.start()
         self._duties.start()
 
     async def close(self) -> None:
         await self._duties.close()
         await self._finding.close()
         await self._returning.close()
+        await self._announcing.close()
         await self._system.close()
         await self.watching.close()
         await self._neighbours.close()
