@@ -10,9 +10,10 @@ from haechi.app.upkeeping import Upkeeping
 from haechi.core.clock import Clock
 from haechi.core.db import Database
 from haechi.core.secrets import Keyring
-from haechi.domains.clusters.host.directory import SSH_PORT
-from haechi.domains.clusters.lone_hosts import LoneHost, LoneHosts
+from haechi.domains.clusters.lone_finding import LoneFinding
+from haechi.domains.clusters.lone_hosts import LoneHosts
 from haechi.domains.clusters.model import MemberState
+from haechi.domains.clusters.neighbours import InventoryLoneHosts
 from haechi.domains.deployments.assignments import Assignments
 from haechi.domains.deployments.context import Context
 from haechi.domains.deployments.engines import Engines
@@ -71,14 +72,18 @@ class Deploying(Upkeeping):
             old_listeners=self._old_listeners,
         )
         watching = self.upkeep.watching
+        lone = InventoryLoneHosts(self.inventory, _is_over_ssh)
         self.lone_hosts = LoneHosts(
             clock=self.clock,
             bus=self.bus,
             agents=self.agents,
             probe=self.probe,
-            listed=self._hosts_over_ssh,
+            listed=lone.listed,
             is_node=lambda device_id: watching.presence(device_id) is not None,
         )
+        self.lone_finding = LoneFinding(clock=self.clock, finder=self.finder, book=lone)
+        self.lone_hosts.on_dead.append(self.lone_finding.dead)
+        self.lone_hosts.on_return.append(self.lone_finding.returned)
         self.agents.use_reason_word(
             lambda one: watching.reason_word(one) or self.lone_hosts.reason_word(one)
         )
@@ -182,13 +187,6 @@ class Deploying(Upkeeping):
         """The device's label may ask for its Docker over SSH, instead of through an agent."""
         device = await self.inventory.devices.get(device_id)
         return DockerSshEngine.name if _is_over_ssh(device) else None
-
-    async def _hosts_over_ssh(self) -> list[LoneHost]:
-        return [
-            LoneHost(one.id, one.address, one.port or SSH_PORT)
-            for one in await self.inventory.devices.all()
-            if _is_over_ssh(one) and one.address
-        ]
 
     async def _engine_of_deployment(self, deployment_id: str) -> str | None:
         return await self.deployments.book.engine_of(deployment_id)

@@ -185,6 +185,7 @@ class Haechi(OldInterface):
         await self.interop.close()
         await self.schedules.close()
         await self.lone_hosts.close()
+        await self.lone_finding.close()
         await self.upkeep.close()
         await self.probe.close()
         await self.operations.close()

@@ -19,13 +19,14 @@ class Upkeeping(Clustering):
         super().__init__(loaded, clock=clock, db=db, keyring=keyring, server_id=server_id)
         s = self.settings
         self.probe = TcpProbe()
+        self.finder = SshFinder(InventoryDirectory(self.inventory))
         self.upkeep = Upkeep(
             clusters=self.clusters,
             operations=self.operations,
             audit=self.audit,
             agents=self.agents,
             probe=self.probe,
-            finder=SshFinder(InventoryDirectory(self.inventory)),
+            finder=self.finder,
             limits=Limits(s.agents.silent_after_s, s.agents.dead_after_s),
             settings=lambda: s.clusters,
             folder=s.server.data_dir / "cluster-backups",

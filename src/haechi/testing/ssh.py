@@ -59,6 +59,7 @@ class SshServer:
     host_key: asyncssh.SSHKey = field(
         default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519")
     )
+    address: str = "127.0.0.1"
     port: int = 0
     logins: int = 0
     commands: list[str] = field(default_factory=list)
@@ -78,7 +79,7 @@ class SshServer:
         if self.sudo != "absent":
             await asyncio.to_thread(_install, programs / "sudo")
         self._acceptor = await asyncssh.listen(
-            "127.0.0.1",
+            self.address,
             self.port,
             server_factory=lambda: _Door(self),
             server_host_keys=[self.host_key],

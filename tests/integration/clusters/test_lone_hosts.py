@@ -4,6 +4,8 @@ loopback, stopped and started.
 
 import pytest
 
+from haechi.core.access import SYSTEM
+from haechi.domains.clusters.neighbours import InventoryLoneHosts
 from haechi.testing.server import running_server
 from haechi.testing.ssh import ssh_server
 from haechi.testing.waiting import eventually
@@ -79,3 +81,49 @@ async def test_one_that_was_off_from_the_start_is_dead(tmp_path, server):
         await gate.until("dead", "sshd_dead")
         await host.start()
         await gate.until("ok", "connected")
+
+
+async def pinned(server, gate):
+    await server.haechi.hosts.learn(gate.id, by=SYSTEM)
+    key = (await gate.device())["ssh_host_key"]
+    assert key
+    return key
+
+
+async def test_one_with_a_new_address_is_found_by_its_pinned_key(tmp_path, server):
+    async with ssh_server(tmp_path) as host:
+        password = {"ssh_password": host.password}
+        gate = await add(server, host.port, labels={"engine": "docker-ssh"}, **password)
+        await gate.until("ok", "connected")
+        await pinned(server, gate)
+        await host.stop()
+        host.address = "127.0.0.7"
+        await host.start()
+
+        async def moved():
+            device = await gate.device()
+            return (device["address"], device["state"]) == (host.address, "ok")
+
+        await eventually(moved)
+        wanted = {"subject": gate.id, "action": "edit_device"}
+        newest, *_ = (await server.client.get("/audit", params=wanted)).json()["items"]
+        assert newest["details"] == {"address": host.address}
+        assert newest["by_kind"] == "system"
+
+
+async def test_a_copy_of_its_disk_is_not_taken_for_it(tmp_path, server):
+    async with ssh_server(tmp_path) as host:
+        password = {"ssh_password": host.password}
+        gate = await add(server, host.port, labels={"engine": "docker-ssh"}, **password)
+        key = await pinned(server, gate)
+        twin = await server.client.post("/devices", json={"name": "twin", "address": "127.0.0.7"})
+        devices = server.haechi.inventory.devices
+        await devices.pin_host_key(twin.json()["id"], f"{key} of-the-twin")
+        book = InventoryLoneHosts(server.haechi.inventory, lambda device: device.id == gate.id)
+        (listed,) = await book.listed()
+        assert not await book.readdress(listed, "127.0.0.7")
+        assert (await gate.device())["address"] == "127.0.0.1"
+        assert await book.readdress(listed, "127.0.0.8")
+        # It has another address meanwhile: what was found for the old one is not taken up.
+        assert not await book.readdress(listed, "127.0.0.9")
+        assert (await gate.device())["address"] == "127.0.0.8"

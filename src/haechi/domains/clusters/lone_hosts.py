@@ -91,6 +91,8 @@ class LoneHosts:
         self._tasks = Tasks("lone-hosts")
         self.on_dead: list[Callable[[LoneHost], None]] = []
         """Called at each question that a dead host leaves open; quick."""
+        self.on_return: list[Callable[[LoneHost], None]] = []
+        """Called when a host answers after it did not, and first of all; quick."""
         bus.on("states", self._on_change)
 
     async def start(self) -> None:
@@ -139,7 +141,9 @@ class LoneHosts:
             if asked is not None and asked.host == host:
                 continue
             self._leave(device_id)
-            asked = self._asked[device_id] = _Asked(host, _literal(host.address))
+            asked = self._asked[device_id] = _Asked(
+                host, host.address if is_ip(host.address) else None
+            )
             self._loops[device_id] = self._tasks.spawn(device_id, self._ask_on(asked))
 
     def _leave(self, device_id: str) -> None:
@@ -157,7 +161,7 @@ class LoneHosts:
         """
         while True:
             for asked in list(self._asked.values()):
-                named = _literal(asked.host.address) is None
+                named = not is_ip(asked.host.address)
                 if named and asked.answer != "answers" and self._is_ours(asked.host.device_id):
                     try:
                         asked.at = await address_of(asked.host.address)
@@ -184,11 +188,15 @@ class LoneHosts:
         device_id = asked.host.device_id
         if asked.at is None:
             return
+        before = asked.answer
         if asked.at:
             async with self._places:
                 asked.answer = await self._probe.ssh(asked.at, asked.host.port)
         if asked.answer == "answers":
             self._agents.note_word(device_id)
+            if before != "answers":
+                for handler in self.on_return:
+                    handler(asked.host)
             return
         self._agents.note_silence(device_id)
         if self._agents.device_presence(device_id) == "dead":
@@ -196,9 +204,10 @@ class LoneHosts:
                 handler(asked.host)
 
 
-def _literal(address: str) -> str | None:
-    """None: it is a name."""
+def is_ip(address: str) -> bool:
+    """Else it is a name."""
     try:
-        return str(ipaddress.ip_address(address))
+        _ = ipaddress.ip_address(address)
     except ValueError:
-        return None
+        return False
+    return True

@@ -1,9 +1,14 @@
 """The inventory as clusters use it."""
 
-from haechi.core.access import Principal
+from collections.abc import Callable
+
+from haechi.core.access import SYSTEM, Principal
+from haechi.domains.clusters.host.directory import SSH_PORT
+from haechi.domains.clusters.lone_hosts import LoneHost
 from haechi.domains.clusters.ports import ClusterDevice
 from haechi.domains.clusters.service import Clusters
 from haechi.domains.inventory import Inventory
+from haechi.domains.inventory.model import Device
 
 
 class InventoryDevices:
@@ -27,6 +32,41 @@ class InventoryDevices:
     async def readdress(self, device_id: str, address: str, *, by: Principal) -> None:
         if (await self._devices.get(device_id)).address != address:
             await self._devices.edit(device_id, {"address": address}, by=by)
+
+
+class InventoryLoneHosts:
+    """`is_lone`: which devices are used over SSH, without an agent."""
+
+    def __init__(self, inventory: Inventory, is_lone: Callable[[Device], bool]) -> None:
+        self._devices = inventory.devices
+        self._is_lone = is_lone
+
+    async def listed(self) -> list[LoneHost]:
+        return [
+            LoneHost(one.id, one.address, one.port or SSH_PORT)
+            for one in await self._devices.all()
+            if self._is_lone(one) and one.address
+        ]
+
+    async def elsewhere(self, host: LoneHost) -> list[str]:
+        seen = (await self._devices.get(host.device_id)).seen_address
+        return [seen] if seen and seen != host.address else []
+
+    async def readdress(self, host: LoneHost, address: str) -> bool:
+        device = await self._devices.get(host.device_id)
+        there = (await self._devices.find(address=address)).items
+        copied = any(one.id != device.id and _key(one) == _key(device) for one in there)
+        if copied or device.address != host.address:
+            return False
+        _ = await self._devices.edit(
+            device.id, {"address": address}, by=SYSTEM, revision=device.revision
+        )
+        return True
+
+
+def _key(device: Device) -> list[str]:
+    """Without its comment."""
+    return (device.ssh_host_key or "").split()[:2]
 
 
 def register_checks(clusters: Clusters, inventory: Inventory) -> None:
