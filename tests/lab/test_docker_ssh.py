@@ -18,7 +18,7 @@ import pytest_asyncio
 from haechi.core.access import SYSTEM
 from haechi.testing import packages
 from haechi.testing.server import RunningServer, running_server
-from lab import Host, Site, images
+from lab import Host, Site, faults, images
 from lab.host import Login
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -74,6 +74,7 @@ def free_port(address: str) -> int:
 class Dock:
     """A server and the Docker host of its site."""
 
+    site: Site
     host: Host
     server: RunningServer
     versions: dict[str, str] = field(default_factory=dict)
@@ -139,6 +140,16 @@ class Dock:
         params = {"deployment_id": deployment_id, "limit": 1000}
         return len((await self.server.client.get("/results", params=params)).json()["items"])
 
+    async def until_presence(self, device_id: str, presence: str, reason: str) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                agent = (await self.server.client.get(f"/devices/{device_id}/agent")).json()
+                if (agent["presence"], agent["presence_reason"]) == (presence, reason):
+                    break
+                await asyncio.sleep(0.3)
+        shown = (await self.server.client.get(f"/devices/{device_id}")).json()
+        assert shown["state"] == presence
+
     async def until_more_results(self, deployment_id: str) -> None:
         before = await self.results(deployment_id)
         async with asyncio.timeout(LIMIT_S):
@@ -167,7 +178,7 @@ async def docked(folder: Path, *, tls: str) -> AsyncIterator[Dock]:
             server.client.timeout = LIMIT_S
             mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
             assert (await server.client.put("/base-images", json=mapped)).status_code == 200
-            yield Dock(host, server)
+            yield Dock(site, host, server)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -291,6 +302,21 @@ async def test_what_vanished_comes_back_and_a_host_that_was_off_goes_on(dock: Do
     assert await names(dock.host) == []
 
 
+async def test_a_host_without_power_is_shown_dead_and_why_until_it_is_back(dock: Dock):
+    device = await dock.device("pier", dock.host, dock.host.robot)
+    await dock.until_presence(device, "ok", "connected")
+    await dock.host.kill()
+    await dock.until_presence(device, "dead", "unreachable")
+    await dock.host.start()
+    await dock.until_presence(device, "ok", "connected")
+    await faults.refuse_ssh(dock.host)
+    try:
+        await dock.until_presence(device, "dead", "sshd_dead")
+    finally:
+        await faults.accept_ssh(dock.host)
+    await dock.until_presence(device, "ok", "connected")
+
+
 async def test_an_ai_goes_on_over_a_reboot_of_its_host(dock: Dock):
     device = await dock.device("mast", dock.host, dock.host.robot)
     await dock.upload("1", zip_of("1"))
@@ -361,3 +387,19 @@ async def test_results_over_https(safe_dock: Dock):
     assert failed.error["code"] == "deployments.not_proven"
     assert "CERTIFICATE_VERIFY_FAILED" in str(failed.error["data"]["log"])
     assert (await dock.running(device))["id"] == one["id"]
+
+
+async def test_a_host_with_a_new_address_is_found_by_its_key(safe_dock: Dock):
+    dock = safe_dock
+    device = await dock.device("gate", dock.host, dock.host.robot)
+    await dock.upload("1", zip_of("1"))
+    assert (await dock.deploy("1", device)).state == "succeeded"
+    one = await dock.running(device)
+    new = await faults.readdress(dock.site, dock.host)
+    async with asyncio.timeout(LIMIT_S):
+        while (await dock.server.client.get(f"/devices/{device}")).json()["address"] != new:
+            await asyncio.sleep(0.3)
+    await dock.until_presence(device, "ok", "connected")
+    await dock.until_more_results(one["id"])
+    removed = await dock.ended(await dock.server.client.delete(f"/deployments/{one['id']}"))
+    assert removed.ctx["result"]["outcome"] == "removed"
