@@ -71,7 +71,7 @@ class Ansible:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, ANSIBLE, "-i", "inventory.yml", book),
             *("--user", one.robot.user, "--private-key", str(one.robot.key_file)),
-            *("-e", "haechi_proof_s=4", *more),
+            *("-e", "haechi_proof_s=4", "-e", "haechi_network=open", *more),
             cwd=folder,
             env=environment,
             stdout=asyncio.subprocess.PIPE,
@@ -167,6 +167,22 @@ async def test_deploy_again_switch_fail_roll_back_remove(ansible):
     for host in ansible.devices.values():
         assert list(await running(host)) == [NAME]
         assert "version 2 is running" in await host.shell(f"docker logs {NAME}")
+
+    for host in ansible.devices.values():
+        await host.shell(f"docker rename {NAME}-previous kept")
+        await host.shell(
+            f"docker run --detach --restart unless-stopped --name {NAME}-previous "
+            f"$(docker inspect --format '{{{{.Image}}}}' {NAME}) "
+            "sh -c 'echo the backup is damaged; exit 3'"
+        )
+        await host.shell(f"docker stop {NAME}-previous")
+    failed = await ansible.play(second, "rollback.yml")
+    assert failed.code != 0
+    assert "the backup is damaged" in failed.text
+    for host in ansible.devices.values():
+        assert list(await running(host)) == [NAME]
+        assert "version 2 is running" in await host.shell(f"docker logs {NAME}")
+        await host.shell(f"docker rm {NAME}-previous && docker rename kept {NAME}-previous")
 
     back = await ansible.play(second, "rollback.yml")
     assert back.code == 0, back.text

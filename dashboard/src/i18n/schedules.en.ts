@@ -126,6 +126,6 @@ export const schedulesEn: Record<keyof typeof schedulesKo, string> = {
   "playbook.open": "Playbook",
   "playbook.title": "Ansible playbooks of {name}",
   "playbook.action": "Download zip",
-  "playbook.hint": "Inventory and playbooks that deploy, remove and roll back this version on a group's Docker hosts.",
+  "playbook.hint": "Inventory and playbooks that deploy, remove and roll back this version on a group's Docker hosts. deploy.yml asks for the AI's network, and for its camera where it watches one: see README.md in the zip.",
   "playbook.noGroup": "Make a group on the devices page first.",
 };

@@ -124,6 +124,6 @@ export const schedulesKo = {
   "playbook.open": "플레이북",
   "playbook.title": "{name} Ansible 플레이북",
   "playbook.action": "zip 내려받기",
-  "playbook.hint": "그룹의 Docker 호스트에 이 버전을 배포, 제거, 되돌리는 플레이북과 인벤토리를 내려받습니다.",
+  "playbook.hint": "그룹의 Docker 호스트에 이 버전을 배포, 제거, 되돌리는 플레이북과 인벤토리를 내려받습니다. 배포할 때 AI의 네트워크와, 카메라를 쓰면 카메라 주소를 지정합니다. zip의 README.md를 보세요.",
   "playbook.noGroup": "장치 화면에서 먼저 그룹을 만드세요.",
 } as const satisfies Record<string, string>;

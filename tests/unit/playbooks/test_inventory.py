@@ -1,11 +1,17 @@
 """The site in Ansible's inventory JSON, and the folder that is handed over."""
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
-from haechi.domains.playbooks.export import PLAYBOOKS, files_of
+from haechi.cli.playbook import asked
+from haechi.domains.packages.manifest import Manifest, Needs
+from haechi.domains.playbooks.export import PLAYBOOKS, files_of, variables_of
 from haechi.domains.playbooks.inventory import group_name, inventory_of
-from haechi.domains.playbooks.model import Host, HostGroup, PackageToPlay, RegistryToPlay
+from haechi.domains.playbooks.model import Host, HostGroup, NeedsPrivileges, RegistryToPlay
+from haechi.domains.playbooks.neighbours import to_play
 
 
 def host(device_id, address="192.0.2.7", **more):
@@ -60,7 +66,8 @@ def test_names_that_ansible_takes(name, fit):
 
 
 def test_the_folder_says_what_it_is_about_and_keeps_its_hands_off_secrets():
-    package = PackageToPlay("counter", "1.2", "r.example/counter@sha256:0", {"A": "1"}, 0.5, None)
+    manifest = Manifest(needs=Needs(cpu=0.5, gpu=True, internet=True), environment={"A": "1"})
+    package = to_play("counter", "1.2", "r.example/counter@sha256:0", manifest)
     registry = RegistryToPlay("r.example:8425", "192.0.2.1", "-----BEGIN CERTIFICATE-----\n")
     group = HostGroup("North gate", ["dev-a"])
     files = files_of(package, registry, group, inventory_of([host("dev-a")], [group]))
@@ -72,6 +79,9 @@ def test_the_folder_says_what_it_is_about_and_keeps_its_hands_off_secrets():
         "haechi_environment": {"A": "1"},
         "haechi_cpu": 0.5,
         "haechi_memory_bytes": None,
+        "haechi_gpu": True,
+        "haechi_camera": "many",
+        "haechi_internet": True,
         "haechi_registry": "r.example:8425",
         "haechi_registry_host": "192.0.2.1",
     }
@@ -82,3 +92,36 @@ def test_the_folder_says_what_it_is_about_and_keeps_its_hands_off_secrets():
         (play,) = yaml.safe_load(files[name])
         assert play["become"] is True
         assert play["vars_files"] == ["package.yml", "haechi.yml"]
+
+
+@pytest.mark.parametrize(
+    ("needs", "words"),
+    [
+        (Needs(camera="none"), ["lays no fence"]),
+        (Needs(camera="one", internet=True), ["asks for the internet", "haechi_camera_url"]),
+    ],
+)
+def test_whoever_exports_is_told_what_deploying_will_ask_for(needs, words):
+    package = to_play("counter", "1", "r.example/counter@sha256:0", Manifest(needs=needs))
+    registry = RegistryToPlay("r.example:1", "192.0.2.1", "")
+    told = [english for _, english in asked(variables_of(package, registry, HostGroup("g", [])))]
+    assert len(told) == len(words)
+    for word, line in zip(words, told, strict=True):
+        assert word in line
+
+
+def test_what_a_playbook_cannot_give_is_refused():
+    manifest = Manifest(needs=Needs(privileged=True))
+    with pytest.raises(NeedsPrivileges):
+        to_play("counter", "1.2", "r.example/counter@sha256:0", manifest)
+
+
+def test_every_file_that_a_playbook_includes_is_handed_over():
+    package = to_play("counter", "1", "r.example/counter@sha256:0", Manifest())
+    group = HostGroup("doors", ["dev-a"])
+    files = files_of(
+        package, RegistryToPlay("r.example:1", "192.0.2.1", ""), group, inventory_of([], [group])
+    )
+    for path, content in files.items():
+        for included in re.findall(rb"include_tasks: (\S+)", content):
+            assert f"tasks/{Path(included.decode()).name}" in files, path

@@ -11,7 +11,7 @@ from haechi.domains.playbooks.inventory import group_name, static_of
 from haechi.domains.playbooks.model import HostGroup, PackageToPlay, RegistryToPlay
 
 PLAYBOOKS: Final = ("deploy.yml", "remove.yml", "rollback.yml")
-_TASKS: Final = ("replace.yml",)
+_TASKS: Final = ("mend.yml", "replace.yml", "exchange.yml", "prove.yml")
 _INVENTORY_SCRIPT: Final = (
     '#!/bin/sh\n# The site as it is now, asked of the server.\nexec haechi inventory "$@"\n'
 )
@@ -51,6 +51,9 @@ def variables_of(
         "haechi_environment": dict(package.environment),
         "haechi_cpu": package.cpu,
         "haechi_memory_bytes": package.memory_bytes,
+        "haechi_gpu": package.gpu,
+        "haechi_camera": package.camera,
+        "haechi_internet": package.internet,
         "haechi_registry": registry.name,
         "haechi_registry_host": registry.host,
     }

@@ -1,6 +1,7 @@
 """What is exported, and why it may not be."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from haechi.core.secrets import Secret
 from haechi.errors import Conflict, Text
@@ -38,6 +39,11 @@ class PackageToPlay:
     environment: dict[str, str]
     cpu: float | None
     memory_bytes: int | None
+    gpu: bool
+    camera: Literal["none", "one", "many"]
+    """Given when the playbook runs: nobody hands cameras out there."""
+    internet: bool
+    """Whether it asks for it; which network it gets is chosen when the playbook runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,22 @@ class NotPlayable(Conflict):
     remedy = Text(
         "먼저 빌드하거나 장치 하나에 배포한 뒤 다시 내보내세요.",
         "Build it, or deploy it to one device first, and export again.",
+    )
+
+
+class NeedsPrivileges(Conflict):
+    code = "playbooks.needs_privileges"
+    detail = Text(
+        "패키지 {package} {version}은(는) 특권(privileged)을 요청하지만, 플레이북은 특권을 주지 "
+        "않습니다.",
+        "The package {package} {version} asks for privileges (`privileged`), which playbooks do "
+        "not give.",
+    )
+    remedy = Text(
+        "haechi로 배포하세요. 관리자가 --allow privileged로 허용할 수 있습니다. 특권이 필요 없다면 "
+        "haechi.toml에서 빼고 다시 빌드하세요.",
+        "Deploy it by haechi, where an administrator may allow it (--allow privileged). If it can "
+        "do without, take it out of haechi.toml and build again.",
     )
 
 

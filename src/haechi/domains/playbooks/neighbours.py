@@ -7,10 +7,12 @@ from haechi.domains.builds.model import BuildState
 from haechi.domains.builds.registry import SiteRegistry
 from haechi.domains.builds.service import Builds
 from haechi.domains.inventory import Inventory
+from haechi.domains.packages.manifest import Manifest
 from haechi.domains.packages.service import Packages
 from haechi.domains.playbooks.model import (
     Host,
     HostGroup,
+    NeedsPrivileges,
     NotPlayable,
     PackageToPlay,
     RegistryLogin,
@@ -71,15 +73,7 @@ class BuiltPackages:
         image = await self._image(found.id, platform)
         if image is None:
             raise NotPlayable(version=version)
-        needs = found.manifest.needs
-        return PackageToPlay(
-            name=found.package_name,
-            version=found.version,
-            image=image,
-            environment=dict(found.manifest.environment),
-            cpu=needs.cpu,
-            memory_bytes=None if needs.memory_mb is None else needs.memory_mb * _MB,
-        )
+        return to_play(found.package_name, found.version, image, found.manifest)
 
     async def _image(self, version_id: str, platform: str | None) -> str | None:
         if platform is not None:
@@ -87,6 +81,24 @@ class BuiltPackages:
             return None if build is None else build.image
         page = await self._builds.find(version_id=version_id, state=BuildState.SUCCEEDED, limit=1)
         return page.items[0].image if page.items else None
+
+
+def to_play(name: str, version: str, image: str, manifest: Manifest) -> PackageToPlay:
+    """Raises NeedsPrivileges."""
+    needs = manifest.needs
+    if needs.privileged:
+        raise NeedsPrivileges(package=name, version=version)
+    return PackageToPlay(
+        name=name,
+        version=version,
+        image=image,
+        environment=dict(manifest.environment),
+        cpu=needs.cpu,
+        memory_bytes=None if needs.memory_mb is None else needs.memory_mb * _MB,
+        gpu=needs.gpu,
+        camera=needs.camera,
+        internet=needs.internet,
+    )
 
 
 class PlaybookLogins:

@@ -23,7 +23,8 @@ class Hosts(Protocol):
 
 class PackageImages(Protocol):
     async def package(self, ref: str, version: str, platform: str | None) -> PackageToPlay:
-        """For the platform; None: the one that there is. Raises NotFound, NotPlayable."""
+        """For the platform; None: the one that there is. Raises NotFound, NotPlayable,
+        NeedsPrivileges."""
 
 
 class PullOnly(Protocol):

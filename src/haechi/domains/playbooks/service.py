@@ -34,7 +34,7 @@ class Playbooks:
     async def export_playbook(
         self, package_ref: str, version: str, group_ref: str, *, by: Principal
     ) -> tuple[str, bytes]:
-        """(file name, zip). Raises NotFound, NotPlayable, TwoPlatforms."""
+        """(file name, zip). Raises NotFound, NotPlayable, NeedsPrivileges, TwoPlatforms."""
         group = await self._hosts.group(group_ref)
         platform = _platform(await self._hosts.hosts(), group)
         package = await self._packages.package(package_ref, version, platform)
