@@ -141,6 +141,8 @@ async def test_files_and_services_of_others_come_back(bare_host, reach, bundle):
         before = await work(bundle).snapshot(shell)
         await prepare(shell, bundle, "control_plane")
         assert "mine" not in await bare_host.shell("cat /etc/containerd/config.toml")
+        # As where the power was lost in the middle of writing.
+        await bare_host.shell("touch /etc/.haechi.aBcDeF /etc/systemd/system/.haechi.aBcDeF")
         assert await taken_back(shell, bundle, before) == []
     assert await bare_host.shell("cat /etc/containerd/config.toml") == "# mine"
     assert await bare_host.shell("kubectl") == "mine"

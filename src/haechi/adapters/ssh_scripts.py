@@ -30,8 +30,10 @@ set -e
 path=$1 mode=$2 owner=$3 size=$4 in_place=$5
 dir=$(dirname -- "$path")
 mkdir -p -- "$dir"
+new=
+trap '[ -z "$new" ] || rm -f -- "$new"' EXIT
+trap 'exit 1' HUP INT TERM
 new=$(mktemp "$dir/.haechi.XXXXXX")
-trap 'rm -f -- "$new"' EXIT
 cat >"$new"
 [ "$(stat -c %s -- "$new")" = "$size" ] || {{ echo "not all of $path arrived" >&2; exit 1; }}
 if [ "$in_place" = yes ] && [ -e "$path" ]; then

@@ -126,7 +126,8 @@ printf '%s\n' "$plan" | while IFS='	' read -r word path how; do
   [ "$how" = restore ] && [ -e "/var/lib/haechi/host/before$path" ] &&
     cp -a -T -- "/var/lib/haechi/host/before$path" "$path"
 done
-rm -f /usr/local/bin/.*.part /opt/cni/bin/.*.part
+rm -f /usr/local/bin/.*.part /opt/cni/bin/.*.part /etc/.haechi.??????
+told file | while read -r path; do rm -f -- "${path%/*}"/.haechi.??????; done
 told folder | while read -r folder; do rmdir -- "$folder" 2>/dev/null; done
 told sysctl | while read -r setting; do quietly sysctl -q -w "$setting"; done
 quietly systemctl daemon-reload
