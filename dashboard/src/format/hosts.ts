@@ -3,12 +3,21 @@ import type { ClusterCheck, HostFinding, Problem } from "@/api/types";
 
 export type CheckedHost = { device_id: string; name: string; findings: HostFinding[] };
 
-/** Every host that was asked for, in that order: those without a finding too. */
+/**
+ * Every host that was asked for, in that order: those without a finding too. After them those of
+ * the cluster that stand in the way.
+ */
 export function byHost(
   check: Pick<ClusterCheck, "findings">,
   asked: { id: string; name: string }[],
 ): CheckedHost[] {
-  return asked.map(({ id, name }) => ({
+  const known = new Set(asked.map(({ id }) => id));
+  const others = new Map(
+    check.findings
+      .filter((each) => !known.has(each.device_id))
+      .map(({ device_id: id, host }) => [id, { id, name: host }]),
+  );
+  return [...asked, ...others.values()].map(({ id, name }) => ({
     device_id: id,
     name,
     findings: check.findings.filter((each) => each.device_id === id),

@@ -20,7 +20,9 @@ import yaml
 from haechi.core.access import Principal
 from haechi.domains.clusters import kubeadm
 from haechi.domains.clusters.errors import KubeUnreachable, NoBundle
+from haechi.domains.clusters.host.findings import Finding
 from haechi.domains.clusters.host.ports import Ran, Shell
+from haechi.domains.clusters.host.preflight import of_firewall, of_one_to_be_joined
 from haechi.domains.clusters.marker import MARKER
 from haechi.domains.clusters.model import FormOptions, MemberRole
 from haechi.domains.clusters.ports import (
@@ -234,6 +236,8 @@ class FakeWork:
     hold: dict[tuple[str, str], asyncio.Event] = field(default_factory=dict)
     acts: list[tuple[str, str]] = field(default_factory=list)
     """What was done, in order: `("prepare", "dev-a")`."""
+    closed: dict[str, list[str]] = field(default_factory=dict)
+    """Device → the ports that its firewall closes: `2379/tcp`."""
 
     async def _act(self, act: str, shell: Shell) -> str:
         device_id = shell.host.device_id
@@ -252,10 +256,29 @@ class FakeWork:
             device_id, shell.host.name, role, shell.host.address, "linux/amd64", device_id, {}
         )
 
-    def findings(self, reports: Sequence[HostReport], options: FormOptions) -> list[HostFinding]:
+    def findings(
+        self, reports: Sequence[HostReport], options: FormOptions, *, control_planes: int = 0
+    ) -> list[HostFinding]:
         del options
         known = {one.device_id for one in reports}
-        return [one for one in self.findings_of if one.device_id in known]
+        several = control_planes + sum(one.role == "control_plane" for one in reports) > 1
+        return [
+            *(one for one in self.findings_of if one.device_id in known),
+            *(
+                _told(report, one)
+                for report in reports
+                for one in of_firewall(
+                    report.host, report.role, self.closed.get(report.device_id, ()), several
+                )
+            ),
+        ]
+
+    def findings_to_join(self, reports: Sequence[HostReport]) -> list[HostFinding]:
+        return [
+            _told(report, one)
+            for report in reports
+            for one in of_one_to_be_joined(report.host, self.closed.get(report.device_id, ()))
+        ]
 
     async def snapshot(self, shell: Shell) -> dict[str, Any]:
         await self._act("snapshot", shell)
@@ -293,6 +316,13 @@ class FakeWork:
         assert isinstance(shell, FakeShell)
         await self._act("clean", shell)
         shell.files.pop(PREPARED, None)
+
+
+def _told(report: HostReport, finding: Finding) -> HostFinding:
+    name = finding.code.rpartition(".")[2]
+    return HostFinding(
+        report.device_id, report.host, name, finding.level, finding.code, finding.data
+    )
 
 
 @dataclass

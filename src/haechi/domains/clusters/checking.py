@@ -1,5 +1,6 @@
 """Preflight: every host at once, every finding at once; nothing is changed on any of them."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,9 +12,11 @@ from haechi.domains.clusters.errors import HostsNotFit
 from haechi.domains.clusters.host.errors import HostKeyUnknown
 from haechi.domains.clusters.host.findings import SameMachineId
 from haechi.domains.clusters.host.ports import Shell
-from haechi.domains.clusters.model import FormOptions, Member, MemberRole
+from haechi.domains.clusters.model import FormOptions, Member, MemberRole, MemberState
 from haechi.domains.clusters.ports import HostFinding, HostReport
 from haechi.errors import AppError, catalogue
+
+log = logging.getLogger(__name__)
 
 OnText = Callable[[str], None]
 TRUST: Final = "host_key_unknown"
@@ -58,9 +61,11 @@ class Checking:
         *,
         log: Callable[[str], OnText],
         machines: Mapping[str, str] | None = None,
+        there: Sequence[Member] = (),
     ) -> Checked:
         """`log` is asked for each host's device id. `machines`: machine id → name of nodes that are
-        there already.
+        there already. `there`: control planes that stay beside these hosts; where a further one is
+        to join them, their firewalls are looked at too.
         """
         c = self._c
         reports: dict[str, HostReport] = {}
@@ -83,8 +88,12 @@ class Checking:
             for host in hosts:
                 group.create_task(one(host))
         found = [reports[one.device_id] for one in hosts if one.device_id in reports]
-        findings = [*c.work.findings(found, options), *_known(found, machines or {})]
-        order = {one.device_id: place for place, one in enumerate(hosts)}
+        findings = c.work.findings(found, options, control_planes=len(there))
+        findings += _known(found, machines or {})
+        if any(one.role == "control_plane" for one in hosts):
+            findings += c.work.findings_to_join(await self._look_at(there))
+        ids = [*(one.device_id for one in hosts), *(one.device_id for one in there)]
+        order = {device_id: place for place, device_id in enumerate(ids)}
         findings = sorted(
             [*failures, *findings], key=lambda f: (order[f.device_id], f.level, f.name)
         )
@@ -92,6 +101,24 @@ class Checking:
             one for one in findings if one.level == "warning" and one.name in options.accept
         ]
         return Checked(found, findings, accepted)
+
+    async def _look_at(self, there: Sequence[Member]) -> list[HostReport]:
+        """Of those that can be looked at: one that is away keeps nobody from joining the others."""
+        c = self._c
+        reports: list[HostReport] = []
+
+        async def look(member: Member) -> None:
+            async def act(shell: Shell) -> HostReport:
+                return await c.work.report(shell, member.device_id, member.role)
+
+            reports.append(await c.on_host(member.device_id, act, log=log.debug, away_s=0))
+
+        await c.on_each(
+            there,
+            look,
+            failed=lambda member, error: log.info("%s: %s", member.node_name, error),
+        )
+        return reports
 
     async def machines_of(self, cluster_id: str, but: Collection[str]) -> dict[str, str]:
         """Machine id → name of the cluster's nodes that are none of these devices, as its API
@@ -102,6 +129,14 @@ class Checking:
         return {
             one.machine_id: one.name for one in nodes if one.machine_id and one.device_id not in but
         }
+
+    async def control_planes_of(self, cluster_id: str, but: Collection[str]) -> list[Member]:
+        """Of the cluster's, those that are ready and none of these devices."""
+        return [
+            one
+            for one in await self._c.members(cluster_id)
+            if one.is_control_plane and one.state == MemberState.READY and one.device_id not in but
+        ]
 
     async def _trust(self, device_id: str) -> None:
         """First contact, on the caller's word. A key that is pinned and differs stays an error."""

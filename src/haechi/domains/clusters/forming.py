@@ -50,6 +50,7 @@ class Forming:
         names = {one.device_id: one for one in members}
         board = Board(run)
         there = _was_there(cluster, run)
+        but = {*names, run.ctx.get("device_id", "")}  # one that is replaced goes
         for member in members:
             board.forgive(member)
             await board.stage(member, "checking", 0.02)
@@ -58,6 +59,7 @@ class Forming:
             cluster.options,
             log=lambda device_id: board.log(names[device_id]),
             machines=await self._checking.machines_of(cluster.id, names) if there else None,
+            there=await self._checking.control_planes_of(cluster.id, but) if there else (),
         )
         for finding in checked.findings:
             run.log(f"[{finding.host}] {finding.level}: {finding.name}")

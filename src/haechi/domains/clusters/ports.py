@@ -226,8 +226,15 @@ class HostWork(Protocol):
 
     async def report(self, shell: Shell, device_id: str, role: MemberRole) -> HostReport: ...
 
-    def findings(self, reports: Sequence[HostReport], options: FormOptions) -> list[HostFinding]:
-        """Of each host, and of all of them beside each other (names, machine ids, clocks)."""
+    def findings(
+        self, reports: Sequence[HostReport], options: FormOptions, *, control_planes: int = 0
+    ) -> list[HostFinding]:
+        """Of each host, and of all of them beside each other (names, machine ids, clocks).
+        `control_planes`: how many the cluster has already, beside these.
+        """
+
+    def findings_to_join(self, reports: Sequence[HostReport]) -> list[HostFinding]:
+        """Of control planes that a further one is to join: what would keep it out, nothing else."""
 
     async def snapshot(self, shell: Shell) -> dict[str, Any]:
         """What the host looks like, as far as a cluster would change it."""

@@ -7,7 +7,7 @@ and nothing is changed here.
 import ipaddress
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -86,6 +86,8 @@ class Wish:
     clean_leftovers: bool = False
     kubelet: Mapping[str, Any] = field(default_factory=dict)
     ignore_preflight: Sequence[str] = ()
+    control_planes: int = 0
+    """That the cluster has already, beside these hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Candidate:
 def of_all(hosts: Sequence[Candidate], wish: Wish) -> list[tuple[int, Finding]]:
     """Each finding with the place of its host in `hosts`."""
     found = [(place, one) for place, host in enumerate(hosts) for one in of_host(host, wish)]
-    found += _beside(hosts)
+    found += _beside(hosts, wish)
     return sorted(found, key=lambda pair: pair[0])
 
 
@@ -293,16 +295,32 @@ def _packages(host: Candidate, wish: Wish) -> Iterator[Finding]:
         yield f.PackagesBroken(host=host.name, packages=", ".join(facts.packages_broken))
 
 
-def _beside(hosts: Sequence[Candidate]) -> list[tuple[int, Finding]]:
+def of_one_to_be_joined(host: str, closed: Collection[str]) -> list[Finding]:
+    """Of a control plane that a further one is to join: what would keep that out, and nothing else
+    of a host that has been a node for long. `closed`: as in its facts.
+    """
+    return _firewall(host, closed, _CALLED_OF_API | _CALLED_AMONG_SEVERAL)
+
+
+def of_firewall(host: str, role: Role, closed: Collection[str], several: bool) -> list[Finding]:
+    """`several`: whether the cluster will have more than one control plane."""
+    called = dict(_CALLED)
+    if role == "control_plane":
+        called |= _CALLED_OF_API | (_CALLED_AMONG_SEVERAL if several else {})
+    return _firewall(host, closed, called)
+
+
+def _firewall(host: str, closed: Collection[str], called: Mapping[str, str]) -> list[Finding]:
+    shut = [f"{port} ({called[port]})" for port in closed if port in called]
+    return [f.FirewallClosed(host=host, ports=", ".join(shut))] if shut else []
+
+
+def _beside(hosts: Sequence[Candidate], wish: Wish) -> list[tuple[int, Finding]]:
     found: list[tuple[int, Finding]] = []
-    several = sum(host.role == "control_plane" for host in hosts) > 1
+    several = wish.control_planes + sum(host.role == "control_plane" for host in hosts) > 1
     for place, host in enumerate(hosts):
-        called = dict(_CALLED)
-        if host.role == "control_plane":
-            called |= _CALLED_OF_API | (_CALLED_AMONG_SEVERAL if several else {})
-        shut = [f"{port} ({called[port]})" for port in host.facts.closed if port in called]
-        if shut:
-            found.append((place, f.FirewallClosed(host=host.name, ports=", ".join(shut))))
+        shut = of_firewall(host.name, host.role, host.facts.closed, several)
+        found += [(place, one) for one in shut]
         others = [one for other, one in enumerate(hosts) if other != place]
         mine = host.facts.machine_id
         same = [one.name for one in others if mine and one.facts.machine_id == mine]

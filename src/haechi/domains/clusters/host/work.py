@@ -19,6 +19,7 @@ from haechi.domains.clusters.host import (
     snapshot,
 )
 from haechi.domains.clusters.host.facts import Facts
+from haechi.domains.clusters.host.findings import Finding
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.model import FormOptions, MemberRole
 from haechi.domains.clusters.ports import HostFinding, HostReport
@@ -45,7 +46,9 @@ class BundledHostWork:
             facts=found.as_json(),
         )
 
-    def findings(self, reports: Sequence[HostReport], options: FormOptions) -> list[HostFinding]:
+    def findings(
+        self, reports: Sequence[HostReport], options: FormOptions, *, control_planes: int = 0
+    ) -> list[HostFinding]:
         wish = preflight.Wish(
             pod_cidr=options.pod_cidr,
             service_cidr=options.service_cidr,
@@ -54,6 +57,7 @@ class BundledHostWork:
             clean_leftovers=options.clean_leftovers,
             kubelet=options.profile.kubelet,
             ignore_preflight=options.profile.ignore_preflight,
+            control_planes=control_planes,
         )
         known = {one.device_id: Facts.of_json(one.facts) for one in reports}
         bundles = self._bundles({one.platform for one in known.values()}, options)
@@ -68,15 +72,14 @@ class BundledHostWork:
             for one in reports
         ]
         return [
-            HostFinding(
-                device_id=reports[place].device_id,
-                host=reports[place].host,
-                name=finding.code.rpartition(".")[2],
-                level=finding.level,
-                code=finding.code,
-                data=finding.data,
-            )
-            for place, finding in preflight.of_all(candidates, wish)
+            _about(reports[place], finding) for place, finding in preflight.of_all(candidates, wish)
+        ]
+
+    def findings_to_join(self, reports: Sequence[HostReport]) -> list[HostFinding]:
+        return [
+            _about(one, finding)
+            for one in reports
+            for finding in preflight.of_one_to_be_joined(one.host, Facts.of_json(one.facts).closed)
         ]
 
     def _bundles(self, platforms: set[str], options: FormOptions) -> dict[str, Bundle]:
@@ -131,6 +134,17 @@ class BundledHostWork:
 
     async def clean(self, shell: Shell, *, log: OnText) -> None:
         await clean.clean(shell, log=log)
+
+
+def _about(report: HostReport, finding: Finding) -> HostFinding:
+    return HostFinding(
+        device_id=report.device_id,
+        host=report.host,
+        name=finding.code.rpartition(".")[2],
+        level=finding.level,
+        code=finding.code,
+        data=finding.data,
+    )
 
 
 def _supply(
