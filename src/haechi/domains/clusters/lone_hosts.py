@@ -20,8 +20,10 @@ from haechi.domains.clusters.reasons import Reason
 
 ASK_S: Final = 1.0
 ASK_DEAD_S: Final = 5.0
-"""A dead one's answer is waited for each time: many of them must not keep the others waiting."""
+"""Each question to a dead one waits for its whole time limit."""
 AT_ONCE: Final = 128
+"""Of those that answer; and as many of those that do not, so that these keep none of them waiting.
+"""
 FOLLOW_S: Final = 2.0
 """Changes of the inventory are taken up so late."""
 NAMES_S: Final = 5.0
@@ -86,7 +88,8 @@ class LoneHosts:
         self._is_node = is_node
         self._asked: dict[str, _Asked] = {}
         self._loops: dict[str, asyncio.Task[None]] = {}
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._answering = asyncio.Semaphore(AT_ONCE)
+        self._others = asyncio.Semaphore(AT_ONCE)
         self._stale = True
         self._tasks = Tasks("lone-hosts")
         self.on_dead: list[Callable[[LoneHost], None]] = []
@@ -190,7 +193,7 @@ class LoneHosts:
             return
         before = asked.answer
         if asked.at:
-            async with self._places:
+            async with self._answering if before == "answers" else self._others:
                 asked.answer = await self._probe.ssh(asked.at, asked.host.port)
         if asked.answer == "answers":
             self._agents.note_word(device_id)
