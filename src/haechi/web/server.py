@@ -89,6 +89,12 @@ class _Server(uvicorn.Server):
         if self.started and self.on_started is not None:
             self.on_started()
 
+    def abandon(self) -> None:
+        """Whoever takes nothing any more (his radio is gone) would keep a connection open."""
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # `run` below owns the signals
@@ -177,12 +183,16 @@ class Servers:
 
         for server in self._servers:
             server.on_started = look
-        await asyncio.gather(
-            *(
-                server.serve(sockets=[sock])
-                for server, sock in zip(self._servers, self._sockets, strict=True)
+        try:
+            await asyncio.gather(
+                *(
+                    server.serve(sockets=[sock])
+                    for server, sock in zip(self._servers, self._sockets, strict=True)
+                )
             )
-        )
+        finally:
+            for server in self._servers:
+                server.abandon()
 
     @property
     def started(self) -> bool:

@@ -1,11 +1,13 @@
 """Bounds of connections on a real server: slow heads, many of them, and callers who are known."""
 
 import asyncio
+import socket
 
 import pytest
 
 from haechi.testing.server import running_server
 from haechi.testing.waiting import eventually
+from haechi.web.server import Listener, Servers
 
 LIMIT = 8
 HOST = "127.0.0.1"
@@ -78,3 +80,24 @@ async def test_who_has_signed_in_is_not_counted(server, connect):
         writer.write(f"Authorization: Bearer {secret}\r\n\r\n".encode())
         async with asyncio.timeout(60):
             assert b" 200 " in await reader.readline()
+
+
+async def test_who_takes_nothing_any_more_does_not_outlive_the_server():
+    """As where his radio link is gone: closing would wait for him to take what was sent before."""
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+
+    servers = Servers([Listener(app, f"{HOST}:0")], stopping=lambda: None)
+    running = asyncio.get_running_loop().create_task(servers.run())
+    await eventually(lambda: servers.started)
+    (server,) = servers._servers
+    with socket.create_connection(servers.addresses[0]) as caller:
+        caller.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        await eventually(lambda: server.server_state.tasks)
+        servers.stop()
+        await running
+        await eventually(lambda: not server.server_state.connections)
+    servers.close()
