@@ -162,7 +162,7 @@ SETTINGS_KO = {
     "inbox": "다음 업로드 호출이 가져갈 zip을 두는 폴더. 비어 있으면 데이터 폴더의 `inbox`.",
     "rate_per_s": "추가 수신 주소에서 주소 하나가 1초에 할 수 있는 호출 수.",
     "form_options": "구 프로그램이 구성하는 클러스터의 옵션(POST /clusters와 같음): `pod_cidr`, "
-    "`accept`(받아들일 경고의 이름), `clean_leftovers`, `profile`…",
+    "`accept`(받아들일 경고의 이름), `clean_leftovers`, `profile`… 모든 호출의 모든 호스트에 적용.",
 }
 
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { HostFinding } from "@/api/types";
-import { byHost, hindering, hostsOf } from "@/format/hosts";
+import { byHost, hindering, hostsOf, tolerated } from "@/format/hosts";
 
 const finding = (device_id: string, name: string, level: "error" | "warning"): HostFinding => ({
   device_id,
@@ -47,6 +47,18 @@ describe("findings of a check", () => {
     expect(hindering(check, [])).toHaveLength(3);
     expect(hindering(check, ["few_cores"]).map((each) => each.name)).toEqual(["swap_on"]);
     expect(hindering(check, ["few_cores", "swap_on"]).map((each) => each.name)).toEqual(["swap_on"]);
+  });
+});
+
+describe("accepting", () => {
+  it("keeps what was said and takes up what the cluster accepts of later hosts", () => {
+    const [error, warning] = check.findings;
+    const known = { findings: [error, { ...warning, accepted: true }, { ...warning, accepted: true }] };
+    expect(tolerated(known as typeof check, ["host_key_unknown"])).toEqual([
+      "host_key_unknown",
+      "few_cores",
+    ]);
+    expect(tolerated(check, [])).toEqual([]);
   });
 });
 

@@ -204,7 +204,8 @@ class InteropSettings(_Section):
     """Calls a second that one address may make on the extra listeners."""
     form_options: dict[str, Any] = {}
     """Options of clusters that old programs form, as POST /clusters takes them: `pod_cidr`,
-    `accept` (warnings by name), `clean_leftovers`, `profile`…"""
+    `accept` (warnings by name), `clean_leftovers`, `profile`… They hold for every
+    host of each call."""
 
     @field_validator("allow")
     @classmethod

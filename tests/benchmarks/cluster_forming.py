@@ -13,7 +13,7 @@ from tests.benchmarks.figures import Row, row
 
 from haechi.domains.clusters.bundle.model import Bundle
 from lab import Host, Site, byhand, ready
-from lab.stand import Stand
+from lab.stand import ACCEPT, Stand
 
 BARE = "kubeadm init, flannel, join, wait by hand in the same run"
 SETTLE_S = 20.0
@@ -142,7 +142,7 @@ async def add_worker(bundle: Bundle, wanted: Collection[str], rounds: int) -> li
                 _, (cluster_id,) = await form_s(made, pair, 1)
                 await made.know([third])
                 began_s = time.monotonic()
-                body = {"device_ids": [made.ids[third.name]]}
+                body = {"device_ids": [made.ids[third.name]], "accept": ACCEPT}
                 await made.ended(
                     await made.call("POST", f"/clusters/{cluster_id}/nodes", json=body)
                 )

@@ -18,8 +18,9 @@ import pytest_asyncio
 from haechi.core.access import SYSTEM
 from haechi.core.operations import Operation
 from haechi.domains.clusters import tokens
+from haechi.domains.clusters.consent import Consent
 from lab import Host, Site, faults, ready
-from lab.yard import KUBECTL, Yard
+from lab.yard import ACCEPT, KUBECTL, Yard
 
 from .expiry import PKI, let_control_plane_end, let_kubelet_end
 
@@ -223,7 +224,7 @@ async def test_its_own_pods_are_seen_to_and_hold_no_host_off(cluster: Cluster):
     apply = f"{KUBECTL} apply -f -"
     await cluster.master.shell(apply, stdin=json.dumps(left).encode())
     newcomer = await cluster.spare()
-    joins = {"device_ids": [yard.devices[newcomer.name]], "role": "worker"}
+    joins = {"device_ids": [yard.devices[newcomer.name]], "role": "worker", "accept": ACCEPT}
     added = await yard.does("POST", f"/clusters/{cluster.id}/nodes", joins)
     log = await yard.log(added)
     for name in (*broken, "names_down"):
@@ -246,7 +247,9 @@ async def joining(cluster: Cluster, host: Host) -> Operation:
     """
     yard = cluster.yard
     device_id = yard.devices[host.name]
-    operation: Operation = await yard.haechi.clusters.add_node(cluster.id, [device_id], by=SYSTEM)
+    operation: Operation = await yard.haechi.clusters.add_node(
+        cluster.id, [device_id], consent=Consent(ACCEPT), by=SYSTEM
+    )
     await yard.until_step(operation, "join_workers")
     await faults.partition(host, cluster.master.address)
     await host.until(JOINS, "kubeadm is at work", timeout_s=300)
@@ -283,7 +286,7 @@ async def test_another_host_becomes_the_control_plane(cluster: Cluster):
     running = int(await worker.shell(RUNNING))
     await master.kill()
     spare = await cluster.spare()
-    onto = {"onto_device_id": yard.devices[spare.name]}
+    onto = {"onto_device_id": yard.devices[spare.name], "accept": ACCEPT}
     await yard.does("POST", f"/clusters/{cluster.id}/restore", onto)
     assert await word(spare, "there") == "kept"
     for host in (spare, worker):

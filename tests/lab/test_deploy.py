@@ -18,7 +18,7 @@ import pytest_asyncio
 from haechi.testing import packages
 from haechi.testing.processes import PASSWORD, command
 from lab import Host, Site, byhand, ready
-from lab.stand import Stand
+from lab.stand import ACCEPT, Stand
 
 from .agents import agent_image  # noqa: F401 - a fixture
 
@@ -282,7 +282,8 @@ async def test_a_dead_worker_is_replaced_in_one_command(lab: Deployed):
     await worker.kill()
     await stand.until_presence(lab.cluster_id, worker, "dead")
     await stand.know([spare])
-    print(await lab.haechi("cluster", "replace", "yard", worker.name, spare.name))
+    accepted = [f"--accept={name}" for name in ACCEPT]
+    print(await lab.haechi("cluster", "replace", "yard", worker.name, spare.name, *accepted))
 
     assert await lab.nodes() == {lab.master.hostname, spare.hostname}
     moved = await stand.call("GET", f"/cameras/{camera['id']}")

@@ -17,7 +17,7 @@ from haechi.core.secrets import Secret
 from haechi.domains.clusters import etcd
 from haechi.protocol.desired import ContainerSpec, ContainerStatus
 from lab import Host, faults, ready
-from lab.yard import KUBECTL, Yard
+from lab.yard import ACCEPT, KUBECTL, Yard
 
 IMAGE = "registry.k8s.io/pause:3.10.2"
 """Of the bundle, so that it is on every node: what an AI does is of no interest here."""
@@ -216,7 +216,7 @@ async def is_replaced(story: Story, dead: Host, spare: Host, others: list[Host])
     await ready.forget(spare)
     spare_id = await yard.device(spare)
     place = f"/nodes/{story.of(dead)}/replace"
-    await story.does("replaced", "POST", place, {"device_id": spare_id})
+    await story.does("replaced", "POST", place, {"device_id": spare_id, "accept": ACCEPT})
     await story.etcd_is_of(*others, spare)
     await story.all_well(*others, spare, story.worker)
     control_planes = {host.name: True for host in [*others, spare]}
@@ -238,7 +238,7 @@ async def leaves_and_joins_again(story: Story, host: Host, others: list[Host]) -
     await story.etcd_is_of(*others)
     assert host.name not in await story.nodes(others[0])
     await story.all_well(*others, story.worker)
-    joins = {"device_ids": [story.of(host)], "role": "control_plane"}
+    joins = {"device_ids": [story.of(host)], "role": "control_plane", "accept": ACCEPT}
     await story.does("joined again", "POST", "/nodes", joins)
     await story.etcd_is_of(*others, host)
     await story.all_well(*others, host, story.worker)

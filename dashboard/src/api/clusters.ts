@@ -1,7 +1,7 @@
 /** Clusters over REST. Keys start with what `stream/cache` reads again when a state is announced. */
 import { useQuery } from "@tanstack/react-query";
 import { body, http, ifMatch, tagged } from "./client";
-import type { Cluster, FormOptions, Member } from "./types";
+import type { Cluster, Consent, FormOptions, Member } from "./types";
 
 const LIMIT = 1000;
 /** Changes come over the stream; this is only the net below it. */
@@ -95,15 +95,33 @@ export const editCluster = (id: string, etag: string, name: string) =>
   body(http.PATCH("/api/v1/clusters/{cluster_id}", { ...of(id), headers: ifMatch(etag), body: { name } }));
 export const deleteCluster = (id: string) => body(http.DELETE("/api/v1/clusters/{cluster_id}", of(id)));
 
-export const addNode = (id: string, device_ids: string[], role: Member["role"]) =>
-  body(http.POST("/api/v1/clusters/{cluster_id}/nodes", { ...of(id), body: { device_ids, role } }));
+export const checkNodes = (id: string, device_ids: string[], role: Member["role"], consent: Consent) =>
+  body(
+    http.POST("/api/v1/clusters/{cluster_id}/nodes/check", {
+      ...of(id),
+      body: { device_ids, role, ...consent },
+    }),
+  );
+export const addNode = (id: string, device_ids: string[], role: Member["role"], consent: Consent) =>
+  body(
+    http.POST("/api/v1/clusters/{cluster_id}/nodes", {
+      ...of(id),
+      body: { device_ids, role, ...consent },
+    }),
+  );
 export const removeNode = (id: string, device_id: string) =>
   body(http.DELETE("/api/v1/clusters/{cluster_id}/nodes/{device_id}", node(id, device_id)));
-export const replaceNode = (id: string, old_id: string, device_id: string, force: boolean) =>
+export const replaceNode = (
+  id: string,
+  old_id: string,
+  device_id: string,
+  force: boolean,
+  consent: Consent,
+) =>
   body(
     http.POST("/api/v1/clusters/{cluster_id}/nodes/{device_id}/replace", {
       ...node(id, old_id),
-      body: { device_id, force },
+      body: { device_id, force, ...consent },
     }),
   );
 /** `null`: it is looked for by its host key. */
@@ -124,7 +142,7 @@ export const deleteBackup = (id: string, backup_id: string) =>
     }),
   );
 /** `onto`: another device where all control planes are lost, `reached` where some are; "" for all. */
-export const restoreCluster = (id: string, backup_id: string, onto: string) =>
+export const restoreCluster = (id: string, backup_id: string, onto: string, consent: Consent) =>
   body(
     http.POST("/api/v1/clusters/{cluster_id}/restore", {
       ...of(id),
@@ -132,6 +150,7 @@ export const restoreCluster = (id: string, backup_id: string, onto: string) =>
         backup_id,
         onto_device_id: onto === "reached" ? null : onto || null,
         leave_out_away: onto === "reached",
+        ...consent,
       },
     }),
   );

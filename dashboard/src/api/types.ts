@@ -40,6 +40,7 @@ export type Member = S["MemberOut"];
 export type ClusterHealth = S["HealthOut"];
 export type NodeHealth = S["NodeHealthOut"];
 export type FormOptions = S["FormOptionsIn"];
+export type Consent = Required<Pick<FormOptions, "accept" | "clean_leftovers">>;
 export type ClusterCheck = S["CheckOut"];
 export type ClusterPlan = S["PlanOut"];
 export type HostFinding = S["FindingOut"];

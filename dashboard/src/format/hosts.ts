@@ -29,6 +29,12 @@ export function hindering(check: Pick<ClusterCheck, "findings">, accept: string[
   return check.findings.filter((each) => each.level === "error" || !accept.includes(each.name));
 }
 
+/** What is accepted after a check: what was, and what the cluster accepts of later hosts anyway. */
+export function tolerated(check: Pick<ClusterCheck, "findings">, accept: string[]): string[] {
+  const standing = check.findings.filter((each) => each.accepted).map((each) => each.name);
+  return [...new Set([...accept, ...standing])];
+}
+
 export type HostProgress = {
   device_id: string;
   name: string;

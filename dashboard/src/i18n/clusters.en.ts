@@ -61,6 +61,7 @@ export const clustersEn: Record<keyof typeof clustersKo, string> = {
   "cluster.check": "Check",
   "cluster.plan": "Show plan",
   "cluster.checkHint": "Neither changes anything on the hosts.",
+  "cluster.checkOnlyHint": "This changes nothing on the hosts.",
   "cluster.formAction": "Form",
   "cluster.checked": "Result of the check",
   "cluster.planned": "Plan",

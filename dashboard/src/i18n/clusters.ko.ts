@@ -59,6 +59,7 @@ export const clustersKo = {
   "cluster.check": "점검",
   "cluster.plan": "계획 보기",
   "cluster.checkHint": "점검과 계획은 호스트를 바꾸지 않습니다.",
+  "cluster.checkOnlyHint": "점검은 호스트를 바꾸지 않습니다.",
   "cluster.formAction": "만들기",
   "cluster.checked": "점검 결과",
   "cluster.planned": "계획",

@@ -11,6 +11,8 @@ export function ConfirmByName({
   submit,
   onClose,
   children,
+  wide,
+  disabled,
 }: {
   title: string;
   name: string;
@@ -18,6 +20,8 @@ export function ConfirmByName({
   submit: () => Promise<unknown>;
   onClose: () => void;
   children: ReactNode;
+  wide?: boolean;
+  disabled?: boolean;
 }) {
   const t = useT();
   const [typed, setTyped] = useState("");
@@ -28,7 +32,8 @@ export function ConfirmByName({
       tone="danger"
       onClose={onClose}
       submit={submit}
-      disabled={typed !== name}
+      disabled={disabled || typed !== name}
+      wide={wide ?? false}
     >
       {children}
       <Input

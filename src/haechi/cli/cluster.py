@@ -1,6 +1,7 @@
 """`haechi cluster`: Kubernetes on devices."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ import click
 
 from haechi.cli import cluster_upkeep
 from haechi.cli.client import EXIT_UPSTREAM, Api, pass_api
+from haechi.cli.cluster_consent import consent_of, consent_options
 from haechi.cli.cluster_upkeep import HOSTS, tell_finding
 from haechi.cli.lookup import given, id_of
 from haechi.cli.waiting import follow, no_wait_option
@@ -27,14 +29,14 @@ for _command in cluster_upkeep.COMMANDS:
     cluster.add_command(_command)
 
 
-def _forming(command: Any) -> Any:
-    """The options that check, plan and form share."""
-    options = [
+def _forming(*, further: bool = False) -> Callable[[Any], Any]:
+    """The options that check, plan and form share. `further`: the cluster may be there already."""
+    options: list[Any] = [
         click.option(
             "--control-plane",
             "control_planes",
             multiple=True,
-            required=True,
+            required=not further,
             help="Device (name or id); one, or an odd number of three or more.",
         ),
         click.option("--worker", "workers", multiple=True, help="Device (name or id); repeatable."),
@@ -49,32 +51,37 @@ def _forming(command: Any) -> Any:
         click.option(
             "--run-ai-on-control-plane", is_flag=True, help="Control planes take AIs too."
         ),
-        click.option(
-            "--accept", multiple=True, help="Name of a warning that you accept; repeatable."
-        ),
-        click.option(
-            "--trust-hosts", is_flag=True, help="Pin the keys that hosts show at first contact."
-        ),
-        click.option(
-            "--clean-leftovers", is_flag=True, help="Remove what an earlier cluster left."
-        ),
+        consent_options,
         click.option(
             "--profile",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="JSON: kubelet, kube_proxy, containerd, ignore_preflight.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def decorated(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorated
 
 
 @cluster.command("check")
-@_forming
+@click.option(
+    "--cluster", "cluster_ref", metavar="CLUSTER", help="The cluster that the hosts are to join."
+)
+@_forming(further=True)
 @pass_api
-def check_cluster(api: Api, /, **options: Any) -> None:
-    """Look at hosts and tell everything that hinders; nothing is changed."""
-    checked = api.post("/clusters/check", _body(api, options))
+def check_cluster(api: Api, /, cluster_ref: str | None, **options: Any) -> None:
+    """Look at hosts and tell everything that hinders; nothing is changed. With --cluster they are
+    workers, or control planes, that are to join, replace a node of it or take it over.
+    """
+    if cluster_ref is None:
+        checked = api.post("/clusters/check", _body(api, options))
+    else:
+        body = _further(api, options)
+        checked = api.post(f"/clusters/{_id(api, cluster_ref)}/nodes/check", body)
     if api.json_output:
         api.show(checked)
     else:
@@ -87,7 +94,7 @@ def check_cluster(api: Api, /, **options: Any) -> None:
 
 @cluster.command("plan")
 @click.argument("name")
-@_forming
+@_forming()
 @pass_api
 def plan_cluster(api: Api, /, name: str, **options: Any) -> None:
     """Show what forming would do, step by step."""
@@ -96,7 +103,7 @@ def plan_cluster(api: Api, /, name: str, **options: Any) -> None:
 
 @cluster.command("form")
 @click.argument("name")
-@_forming
+@_forming()
 @click.option("--plan", "only_plan", is_flag=True, help="Show the steps; do nothing.")
 @no_wait_option
 @pass_api
@@ -149,15 +156,23 @@ def edit_cluster(api: Api, cluster_ref: str, name: str) -> None:
 @click.argument("cluster_ref", metavar="CLUSTER")
 @click.argument("devices", nargs=-1, required=True)
 @click.option("--control-plane", is_flag=True, help="As control planes; else as workers.")
+@consent_options
 @no_wait_option
 @pass_api
 def add_node(
-    api: Api, cluster_ref: str, devices: tuple[str, ...], control_plane: bool, no_wait: bool
+    api: Api,
+    /,
+    cluster_ref: str,
+    devices: tuple[str, ...],
+    control_plane: bool,
+    no_wait: bool,
+    **consent: Any,
 ) -> None:
     """Let DEVICES (names or ids) join."""
     body = {
         "device_ids": [id_of(api, "/devices", one) for one in devices],
         "role": "control_plane" if control_plane else "worker",
+        **consent_of(consent),
     }
     started = api.post(f"/clusters/{_id(api, cluster_ref)}/nodes", body)
     follow(api, started, no_wait=no_wait, **HOSTS)
@@ -217,11 +232,11 @@ def _id(api: Api, ref: str) -> str:
 
 def _body(api: Api, options: dict[str, Any]) -> dict[str, Any]:
     masters, workers = options.pop("control_planes"), options.pop("workers")
+    if not masters:
+        raise click.UsageError("Missing option '--control-plane'.")
     profile: Path | None = options.pop("profile")
-    accept = [*options.pop("accept")]
-    if options.pop("trust_hosts"):
-        accept.append("host_key_unknown")
-    wanted = {**given(options), "accept": accept}
+    consent = consent_of(options)
+    wanted = {**given(options), **consent}
     if profile is not None:
         try:
             wanted["profile"] = json.loads(profile.read_text(encoding="utf-8"))
@@ -231,6 +246,23 @@ def _body(api: Api, options: dict[str, Any]) -> dict[str, Any]:
         "control_plane_ids": [id_of(api, "/devices", one) for one in masters],
         "worker_ids": [id_of(api, "/devices", one) for one in workers],
         "options": wanted,
+    }
+
+
+def _further(api: Api, options: dict[str, Any]) -> dict[str, Any]:
+    """Of hosts for a cluster that is there: all else is as it was formed."""
+    masters, workers = options.pop("control_planes"), options.pop("workers")
+    consent = consent_of(options)
+    if bool(masters) == bool(workers):
+        raise click.UsageError("With --cluster: either --worker or --control-plane.")
+    for name, value in options.items():
+        if value:
+            option = name.removesuffix("_version").replace("_", "-")
+            raise click.UsageError(f"--{option} is the cluster's own; not with --cluster.")
+    return {
+        "device_ids": [id_of(api, "/devices", one) for one in masters or workers],
+        "role": "control_plane" if masters else "worker",
+        **consent,
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 
 from haechi.cli.client import EXIT_UPSTREAM, Api, pass_api
+from haechi.cli.cluster_consent import consent_of, consent_options
 from haechi.cli.lookup import id_of
 from haechi.cli.waiting import follow, no_wait_option
 
@@ -114,18 +115,24 @@ def delete_backup(api: Api, cluster_ref: str, backup_id: str) -> None:
     is_flag=True,
     help="Control planes that cannot be reached are lost for good: go on without them.",
 )
+@consent_options
 @no_wait_option
 @pass_api
 def restore_cluster(
     api: Api,
+    /,
     cluster_ref: str,
     backup_id: str | None,
     onto: str | None,
     leave_out_away: bool,
     no_wait: bool,
+    **options: Any,
 ) -> None:
     """Bring all control planes back to a backup, or another host in their place."""
-    body: dict[str, Any] = {"leave_out_away": leave_out_away}
+    consent = consent_of(options)
+    if onto is None and any(consent.values()):
+        raise click.UsageError("--accept, --trust-hosts and --clean-leftovers are of --onto.")
+    body: dict[str, Any] = {"leave_out_away": leave_out_away, **consent}
     if backup_id:
         body["backup_id"] = backup_id
     if onto:
@@ -187,13 +194,14 @@ def readdress_server(api: Api, no_wait: bool) -> None:
 @click.argument("old")
 @click.argument("new")
 @click.option("--force", is_flag=True, help="Also where OLD is not dead.")
+@consent_options
 @no_wait_option
 @pass_api
 def replace_node(
-    api: Api, cluster_ref: str, old: str, new: str, force: bool, no_wait: bool
+    api: Api, /, cluster_ref: str, old: str, new: str, force: bool, no_wait: bool, **consent: Any
 ) -> None:
     """Let the device NEW take the place of OLD, with its AIs and cameras."""
-    body = {"device_id": id_of(api, "/devices", new), "force": force}
+    body = {"device_id": id_of(api, "/devices", new), "force": force, **consent_of(consent)}
     old_id = id_of(api, "/devices", old)
     started = api.post(f"{_path(api, cluster_ref)}/nodes/{old_id}/replace", body)
     follow(api, started, no_wait=no_wait, **HOSTS)

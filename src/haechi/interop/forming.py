@@ -12,6 +12,7 @@ from haechi.core.db import Database
 from haechi.core.operations import Operation, Operations, State
 from haechi.core.pages import MAX_LIMIT
 from haechi.domains.clusters.book import ClusterView
+from haechi.domains.clusters.consent import Consent
 from haechi.domains.clusters.errors import AlreadyRunsOther, ClusterNotFound, DeviceInCluster
 from haechi.domains.clusters.model import ClusterState, FormOptions, Member, MemberState
 from haechi.domains.clusters.ports import Node as KubeNode
@@ -110,7 +111,10 @@ class FormedClusters:
         if view.active is not None:
             operation = view.active
         else:
-            operation = await self._clusters.add_node(cluster.id, missing, by=by)
+            # Its caller cannot be asked: the site's settings speak for it, as when it forms.
+            operation = await self._clusters.add_node(
+                cluster.id, missing, consent=Consent.of(self._options), by=by
+            )
         ended = await self._operations.wait(operation.id)
         return _outcome(
             Cluster(cluster.id, cluster.name, cluster.mid, list(wids)), ended, [cluster.mid, *wids]

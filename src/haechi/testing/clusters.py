@@ -20,7 +20,7 @@ import yaml
 from haechi.core.access import Principal
 from haechi.domains.clusters import kubeadm
 from haechi.domains.clusters.errors import KubeUnreachable, NoBundle
-from haechi.domains.clusters.host.findings import Finding
+from haechi.domains.clusters.host.findings import Finding, Leftovers
 from haechi.domains.clusters.host.ports import Ran, Shell
 from haechi.domains.clusters.host.preflight import of_firewall, of_one_to_be_joined
 from haechi.domains.clusters.marker import MARKER
@@ -236,6 +236,8 @@ class FakeWork:
     hold: dict[tuple[str, str], asyncio.Event] = field(default_factory=dict)
     acts: list[tuple[str, str]] = field(default_factory=list)
     """What was done, in order: `("prepare", "dev-a")`."""
+    leftovers: set[str] = field(default_factory=set)
+    """Devices on which an earlier cluster left something."""
     closed: dict[str, list[str]] = field(default_factory=dict)
     """Device → the ports that its firewall closes: `2379/tcp`."""
 
@@ -259,11 +261,13 @@ class FakeWork:
     def findings(
         self, reports: Sequence[HostReport], options: FormOptions, *, control_planes: int = 0
     ) -> list[HostFinding]:
-        del options
-        known = {one.device_id for one in reports}
+        known = {one.device_id: one.host for one in reports}
+        found = [one for one in self.findings_of if one.device_id in known]
+        left = set() if options.clean_leftovers else self.leftovers & known.keys()
         several = control_planes + sum(one.role == "control_plane" for one in reports) > 1
         return [
-            *(one for one in self.findings_of if one.device_id in known),
+            *found,
+            *(_leftovers(one, known[one]) for one in sorted(left)),
             *(
                 _told(report, one)
                 for report in reports
@@ -305,9 +309,11 @@ class FakeWork:
         log: OnText,
         progress: Callable[[float], None],
     ) -> None:
-        del role, options
+        del role
         await shell.write(PREPARED, version)
-        await self._act("prepare", shell)
+        device_id = await self._act("prepare", shell)
+        if options.clean_leftovers:
+            self.leftovers.discard(device_id)
         progress(1.0)
         log("prepared")
 
@@ -323,6 +329,11 @@ def _told(report: HostReport, finding: Finding) -> HostFinding:
     return HostFinding(
         report.device_id, report.host, name, finding.level, finding.code, finding.data
     )
+
+
+def _leftovers(device_id: str, host: str) -> HostFinding:
+    data = {"host": host, "count": 1, "items": "/var/lib/etcd"}
+    return HostFinding(device_id, host, "leftovers", Leftovers.level, Leftovers.code, data)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from haechi.cli.main import main
 from haechi.testing.clusters import FakeSite
+from haechi.testing.upkeep import UpkeepSite
 
 pytestmark = pytest.mark.integration
 HOSTS = ("--control-plane", "master", "--worker", "edge")
@@ -98,3 +99,55 @@ async def test_a_profile_is_a_file(rest, cli, tmp_path):
     assert listed[0]["options"]["profile"]["kubelet"] == {"failCgroupV1": False}
     file.write_text("nonsense")
     assert (await cli("cluster", "form", "x", *HOSTS, "--profile", str(file)))[0] == 2
+
+
+async def test_later_hosts_are_looked_at_and_allowed_what_forming_allows(rest, cli):
+    master, edge = rest.ids["master"], rest.ids["edge"]
+    assert (await cli("cluster", "form", "gate", "--control-plane", "master"))[0] == 0
+    rest.site.work.leftovers.add(edge)
+    look = ("cluster", "check", "--cluster", "gate", "--worker", "edge")
+    code, shown, _ = await cli(*look)
+    assert code == 5
+    assert "edge  error  leftovers" in shown
+    assert "--clean-leftovers" in shown, "the remedy can be followed"
+    assert (await cli(*look, "--clean-leftovers"))[:2] == (0, "Nothing hinders.\n")
+    assert (await cli("cluster", "add", "gate", "edge"))[0] == 4
+    allowed = ("--accept", "other_runtime", "--trust-hosts", "--clean-leftovers")
+    code, _, told = await cli("cluster", "add", "gate", "edge", *allowed)
+    assert code == 0, told
+    consent = {"accept": ["other_runtime", "host_key_unknown"], "clean_leftovers": True}
+    assert await _newest_consent(rest) == consent
+    assert (await cli("cluster", "remove", "gate", "edge"))[0] == 0
+    rest.site.hosts.turn_off(edge)
+    _ = await cli("cluster", "replace", "gate", "master", "edge", "--force", *allowed)
+    assert await _newest_consent(rest) == consent
+    lab = UpkeepSite(rest.site)
+    lab.prepare(master)
+    assert (await cli("cluster", "backup", "gate"))[0] == 0
+    rest.site.hosts.turn_off(master)
+    _ = await cli("cluster", "restore", "gate", "--onto", "edge", *allowed)
+    assert await _newest_consent(rest) == consent
+
+
+async def test_what_a_check_for_a_cluster_cannot_be_asked(rest, cli):
+    for words, said in (
+        ((), "--control-plane"),
+        (("--worker", "edge"), "--control-plane"),
+        (("--cluster", "gate"), "either"),
+        (("--cluster", "gate", *HOSTS), "either"),
+        (("--cluster", "gate", "--worker", "edge", "--kubernetes", "1.36"), "--kubernetes"),
+        (("--cluster", "gate", "--worker", "edge", "--pod-cidr", "10.1.0.0/16"), "--pod-cidr"),
+    ):
+        code, _, told = await cli("cluster", "check", *words)
+        assert (code, said in told) == (2, True), (words, told)
+    code, _, told = await cli("cluster", "restore", "gate", "--clean-leftovers")
+    assert code == 2
+    assert "--onto" in told
+
+
+async def _newest_consent(rest):
+    """Of the operation that was begun last."""
+    operations = (await rest.client.get("/operations")).json()["items"]
+    kinds = {"add_node", "replace_node", "rebuild_cluster"}
+    newest = next(one for one in operations if one["kind"] in kinds)
+    return (await rest.haechi.operations.get(newest["id"])).ctx["consent"]

@@ -17,6 +17,7 @@ import { Loaded } from "@/ui/query";
 import { type Column, Table } from "@/ui/table";
 import { Ago, Clock } from "@/ui/time";
 import { tell, tellError } from "@/ui/toast";
+import { AllowedFields, hinders, NOTHING } from "./allowed";
 
 type Open = { what: "restore" | "delete"; backup: Backup } | null;
 
@@ -152,13 +153,19 @@ function RestoreDialog({
   const devices = useDevices().data ?? [];
   const free = devices.filter((each) => clusterOf(clusters, each.id) === null);
   const [onto, setOnto] = useState("");
+  const [allowed, setAllowed] = useState(NOTHING);
+  const asked = free.filter((each) => each.id === onto);
   return (
     <ConfirmByName
       title={t("backup.restoreTitle", { name: cluster.name })}
       name={cluster.name}
       action={t("backup.restore")}
       onClose={onClose}
-      submit={async () => show((await restoreCluster(cluster.id, backup.id, onto)).operation_id)}
+      disabled={hinders(allowed)}
+      wide
+      submit={async () =>
+        show((await restoreCluster(cluster.id, backup.id, onto, allowed.consent)).operation_id)
+      }
     >
       <p>
         <Clock at={backup.created_at} full />
@@ -168,13 +175,26 @@ function RestoreDialog({
         label={t("backup.onto")}
         hint={t("backup.ontoHint")}
         value={onto}
-        onPick={setOnto}
+        onPick={(next) => {
+          setOnto(next);
+          setAllowed(NOTHING);
+        }}
         options={[
           ["", t("backup.ontoSame")],
           ["reached", t("backup.ontoReached")],
           ...free.map((each) => [each.id, each.name] as const),
         ]}
       />
+      {asked.length > 0 && (
+        <AllowedFields
+          key={onto}
+          cluster={cluster}
+          asked={asked}
+          role="control_plane"
+          allowed={allowed}
+          onChange={setAllowed}
+        />
+      )}
     </ConfirmByName>
   );
 }

@@ -14,6 +14,7 @@ import { useOperationsDrawer } from "@/features/operations/context";
 import { useT } from "@/i18n/react";
 import { FormDialog } from "@/ui/dialog";
 import { Check, Input, Select } from "@/ui/field";
+import { AllowedFields, hinders, NOTHING } from "./allowed";
 
 type One = { cluster: Cluster; member: Member; onClose: () => void };
 
@@ -29,19 +30,26 @@ export function AddNodeDialog({ cluster, onClose }: { cluster: Cluster; onClose:
   const free = useFree();
   const [picked, setPicked] = useState<string[]>([]);
   const [role, setRole] = useState<Member["role"]>("worker");
+  const [allowed, setAllowed] = useState(NOTHING);
   return (
     <FormDialog
       title={t("cluster.addNode")}
       action={t("action.add")}
-      disabled={picked.length === 0}
+      disabled={picked.length === 0 || hinders(allowed)}
       onClose={onClose}
-      submit={async () => show((await addNode(cluster.id, picked, role)).operation_id)}
+      wide
+      submit={async () =>
+        show((await addNode(cluster.id, picked, role, allowed.consent)).operation_id)
+      }
     >
       <Select
         label={t("field.role")}
         hint={t("cluster.addRoleHint")}
         value={role}
-        onPick={setRole}
+        onPick={(next) => {
+          setRole(next);
+          setAllowed(NOTHING);
+        }}
         options={[
           ["worker", t("cluster.role.worker")],
           ["control_plane", t("cluster.role.control_plane")],
@@ -55,14 +63,23 @@ export function AddNodeDialog({ cluster, onClose }: { cluster: Cluster; onClose:
             key={each.id}
             label={each.address ? `${each.name} (${each.address})` : each.name}
             checked={picked.includes(each.id)}
-            onChange={(event) =>
+            onChange={(event) => {
               setPicked((list) =>
                 event.target.checked ? [...list, each.id] : list.filter((id) => id !== each.id),
-              )
-            }
+              );
+              setAllowed(NOTHING);
+            }}
           />
         ))}
       </fieldset>
+      <AllowedFields
+        key={`${role} ${picked.join()}`}
+        cluster={cluster}
+        asked={free.filter((each) => picked.includes(each.id))}
+        role={role}
+        allowed={allowed}
+        onChange={setAllowed}
+      />
     </FormDialog>
   );
 }
@@ -89,21 +106,29 @@ export function ReplaceNodeDialog({ cluster, member, onClose }: One) {
   const free = useFree();
   const [next, setNext] = useState("");
   const [force, setForce] = useState(false);
+  const [allowed, setAllowed] = useState(NOTHING);
   return (
     <FormDialog
       title={t("cluster.replaceTitle", { name: member.node_name })}
       action={t("cluster.replace")}
-      disabled={next === ""}
+      disabled={next === "" || hinders(allowed)}
       onClose={onClose}
+      wide
       submit={async () =>
-        show((await replaceNode(cluster.id, member.device_id, next, force)).operation_id)
+        show(
+          (await replaceNode(cluster.id, member.device_id, next, force, allowed.consent))
+            .operation_id,
+        )
       }
     >
       <p>{t("cluster.replaceHint")}</p>
       <Select
         label={t("cluster.replaceBy")}
         value={next}
-        onPick={setNext}
+        onPick={(id) => {
+          setNext(id);
+          setAllowed(NOTHING);
+        }}
         options={[
           ["", free.length === 0 ? t("cluster.noFree") : t("field.choose")],
           ...free.map((each) => [each.id, each.name] as const),
@@ -114,6 +139,14 @@ export function ReplaceNodeDialog({ cluster, member, onClose }: One) {
         hint={t("cluster.replaceForceHint")}
         checked={force}
         onChange={(event) => setForce(event.target.checked)}
+      />
+      <AllowedFields
+        key={next}
+        cluster={cluster}
+        asked={free.filter((each) => each.id === next)}
+        role={member.role}
+        allowed={allowed}
+        onChange={setAllowed}
       />
     </FormDialog>
   );

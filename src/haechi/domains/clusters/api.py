@@ -142,9 +142,24 @@ def _nodes(api: APIRouter, clusters: Clusters) -> None:
     @api.post("/clusters/{cluster_id}/nodes", status_code=202)
     @requires(Role.OPERATOR)
     async def add_node(cluster_id: str, body: AddIn, by: Caller, response: Response) -> AcceptedOut:
-        """Devices join as workers, or as further control planes."""
-        operation = await clusters.add_node(cluster_id, body.device_ids, role=body.role, by=by)
+        """Devices join as workers, or as further control planes. `accept` and `clean_leftovers` are
+        of these hosts; of what was accepted at forming only what is merely tolerated counts here.
+        """
+        operation = await clusters.add_node(
+            cluster_id, body.device_ids, role=body.role, consent=body.consent(), by=by
+        )
         return accepted(response, operation)
+
+    @api.post("/clusters/{cluster_id}/nodes/check")
+    @requires(Role.OPERATOR)
+    async def check_nodes(cluster_id: str, body: AddIn, lang: Lang) -> CheckOut:
+        """Look at hosts that are to join this cluster, replace a node of it or take it over, and
+        tell everything that hinders, with remedies. Changes nothing on them.
+        """
+        checked = await clusters.check_nodes(
+            cluster_id, body.device_ids, role=body.role, consent=body.consent()
+        )
+        return CheckOut.of(checked, lang)
 
     @api.delete("/clusters/{cluster_id}/nodes/{device_id}", status_code=202)
     @requires(Role.OPERATOR)

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from haechi.core.access import SYSTEM
 from haechi.core.tasks import TaskGroup
+from haechi.domains.clusters.consent import TRUST
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.errors import HostsNotFit
 from haechi.domains.clusters.host.errors import HostKeyUnknown
@@ -19,8 +19,6 @@ from haechi.errors import AppError, catalogue
 log = logging.getLogger(__name__)
 
 OnText = Callable[[str], None]
-TRUST: Final = "host_key_unknown"
-"""Accepted, it pins the keys that hosts show at their first contact."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The steps of form_cluster and add_node. Each is idempotent: after a crash it runs again.
 
-`ctx`: `device_ids` — whom this operation is about. A worker that fails is put out (`Board`), the
-others go on; a control plane that fails ends the operation, and what was done is undone.
+`ctx`: `device_ids` — whom this operation is about; `consent` — what may be done to them
+(`consent.py`). A worker that fails is put out (`Board`), the others go on; a control plane that
+fails ends the operation, and what was done is undone.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from haechi.domains.clusters import manifests, store
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.checking import Checking, HostToCheck
 from haechi.domains.clusters.cleaning import Cleaning
+from haechi.domains.clusters.consent import options_for
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.errors import WorkersFailed
 from haechi.domains.clusters.host.ports import Shell
@@ -56,13 +58,14 @@ class Forming:
             await board.stage(member, "checking", 0.02)
         checked = await self._checking.check(
             [HostToCheck(one.device_id, one.node_name, one.role) for one in members],
-            cluster.options,
+            options_for(run.ctx, cluster.options),
             log=lambda device_id: board.log(names[device_id]),
             machines=await self._checking.machines_of(cluster.id, names) if there else None,
             there=await self._checking.control_planes_of(cluster.id, but) if there else (),
         )
         for finding in checked.findings:
-            run.log(f"[{finding.host}] {finding.level}: {finding.name}")
+            word = " (accepted)" if finding in checked.accepted else ""
+            run.log(f"[{finding.host}] {finding.level}: {finding.name}{word}")
         checked.refuse()
         await self._checking.remember(members, checked.reports)
         if not cluster.kubernetes_version:
@@ -108,7 +111,7 @@ class Forming:
                 await c.work.prepare(
                     shell,
                     member.role,
-                    cluster.options,
+                    options_for(run.ctx, cluster.options),
                     cluster.kubernetes_version,
                     log=log,
                     progress=lambda ratio: board.part(member, ratio),

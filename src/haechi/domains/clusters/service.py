@@ -15,6 +15,7 @@ from haechi.domains.clusters import planning, procedures, store
 from haechi.domains.clusters.book import Book
 from haechi.domains.clusters.checking import Checked, Checking, HostToCheck
 from haechi.domains.clusters.cleaning import Cleaning
+from haechi.domains.clusters.consent import NONE, Consent
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.deleting import Deleting
 from haechi.domains.clusters.errors import (
@@ -41,7 +42,7 @@ from haechi.domains.clusters.model import (
     PlannedMember,
 )
 from haechi.domains.clusters.ports import ClusterDevice
-from haechi.errors import Busy, StaleEdit
+from haechi.errors import Busy, StaleEdit, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,33 @@ class Clusters:
         planned = await self._planned(control_planes, workers, options)
         hosts = [HostToCheck(one.device_id, one.node_name, one.role) for one in planned]
         return await self.checking.check(hosts, options, log=lambda _: _nothing)
+
+    async def check_nodes(
+        self,
+        cluster_id: str,
+        device_ids: Sequence[str],
+        *,
+        role: MemberRole = "worker",
+        consent: Consent = NONE,
+    ) -> Checked:
+        """As adding would check them; nothing is changed. Where the cluster's API does not answer
+        (a host is to take over after all control planes are lost), they are not compared with its
+        nodes. Raises ClusterNotReady.
+        """
+        cluster = await self._c.ready_cluster(cluster_id)
+        planned = await self._planned_further(cluster, device_ids, role)
+        try:
+            machines = await self.checking.machines_of(cluster_id, device_ids)
+            there = await self.checking.control_planes_of(cluster_id, device_ids)
+        except Unavailable:
+            machines, there = {}, []
+        return await self.checking.check(
+            [HostToCheck(one.device_id, one.node_name, one.role) for one in planned],
+            consent.over(cluster.options),
+            log=lambda _: _nothing,
+            machines=machines,
+            there=there,
+        )
 
     async def plan_cluster(
         self,
@@ -153,7 +181,7 @@ class Clusters:
         operation = await self._operations.start(
             procedures.FORM,
             cluster.id,
-            {"device_ids": [one.device_id for one in planned]},
+            {"device_ids": [one.device_id for one in planned], **Consent.of(options).as_ctx()},
             requested_by=by.name,
         )
         await self._note(by, "form_cluster", cluster.id, operation, {"name": name})
@@ -165,24 +193,23 @@ class Clusters:
         device_ids: Sequence[str],
         *,
         role: MemberRole = "worker",
+        consent: Consent = NONE,
         by: Principal,
     ) -> Operation:
         """Raises ClusterNotReady, DeviceInCluster, HostBusy, Busy."""
         async with self._lock:
-            return await self._add(cluster_id, device_ids, role, by)
+            return await self._add(cluster_id, device_ids, role, consent, by)
 
     async def _add(
-        self, cluster_id: str, device_ids: Sequence[str], role: MemberRole, by: Principal
+        self,
+        cluster_id: str,
+        device_ids: Sequence[str],
+        role: MemberRole,
+        consent: Consent,
+        by: Principal,
     ) -> Operation:
         cluster = await self._c.ready_cluster(cluster_id)
-        if not device_ids or len(set(device_ids)) != len(device_ids):
-            raise BadMembers(reason="each device once, and at least one")
-        devices = [await self._c.devices.device(one) for one in device_ids]
-        members = await self._c.members(cluster_id)
-        planned = planning.plan_members(
-            [(device, role) for device in devices], [one.node_name for one in members]
-        )
-        planning.check_networks(cluster.options, [one.address for one in planned])
+        planned = await self._planned_further(cluster, device_ids, role)
         active = await self._operations.active_on(cluster_id)
         if active is not None:
             raise Busy(subject=cluster_id, operation_id=active.id, kind=active.kind)
@@ -194,7 +221,7 @@ class Clusters:
             operation = await self._operations.start(
                 procedures.ADD,
                 cluster_id,
-                {"device_ids": [one.device_id for one in planned]},
+                {"device_ids": [one.device_id for one in planned], **consent.as_ctx()},
                 requested_by=by.name,
             )
         except Busy:
@@ -204,7 +231,7 @@ class Clusters:
                         tx, cluster_id, one.device_id, state=MemberState.GONE.value
                     )
             raise
-        facts = {"device_ids": list(device_ids), "role": role}
+        facts = {"device_ids": list(device_ids), "role": role, **consent.as_json()}
         await self._note(by, "add_node", cluster_id, operation, facts)
         return operation
 
@@ -265,6 +292,19 @@ class Clusters:
         ]
         planned = planning.plan_members(devices)
         planning.check_networks(options, [one.address for one in planned])
+        return planned
+
+    async def _planned_further(
+        self, cluster: Cluster, device_ids: Sequence[str], role: MemberRole
+    ) -> list[PlannedMember]:
+        if not device_ids or len(set(device_ids)) != len(device_ids):
+            raise BadMembers(reason="each device once, and at least one")
+        devices = [await self._c.devices.device(one) for one in device_ids]
+        members = await self._c.members(cluster.id)
+        planned = planning.plan_members(
+            [(device, role) for device in devices], [one.node_name for one in members]
+        )
+        planning.check_networks(cluster.options, [one.address for one in planned])
         return planned
 
     async def _joined(

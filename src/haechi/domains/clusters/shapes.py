@@ -7,6 +7,7 @@ from pydantic import Field
 from haechi.core.operations.model import error_text
 from haechi.domains.clusters.book import ClusterView
 from haechi.domains.clusters.checking import Checked
+from haechi.domains.clusters.consent import Consent
 from haechi.domains.clusters.model import (
     Cluster,
     ClusterPlan,
@@ -39,7 +40,21 @@ class HostProfileIn(In):
     """kubeadm's own checks whose errors are taken as warnings."""
 
 
-class FormOptionsIn(In):
+class ConsentIn(In):
+    """What the caller allows on the hosts that this operation takes."""
+
+    accept: list[Word] = Field(default_factory=list, max_length=50)
+    """Names of warnings that you have read and accept. `host_key_unknown` pins the keys that hosts
+    show at their first contact.
+    """
+    clean_leftovers: bool = False
+    """Remove what an earlier cluster left on the hosts."""
+
+    def consent(self) -> Consent:
+        return Consent([*self.accept], self.clean_leftovers)
+
+
+class FormOptionsIn(ConsentIn):
     pod_cidr: Cidr = "10.244.0.0/16"
     service_cidr: Cidr = "10.96.0.0/12"
     kubernetes_version: Annotated[str, Field(pattern=r"^1\.\d{1,3}(\.\d{1,3})?$")] | None = None
@@ -48,12 +63,6 @@ class FormOptionsIn(In):
     """From the offline bundle, or from the distribution's packages over the internet."""
     run_ai_on_control_plane: bool = False
     """Control planes take AIs too."""
-    accept: list[Word] = Field(default_factory=list, max_length=50)
-    """Names of warnings that you have read and accept. `host_key_unknown` pins the keys that hosts
-    show at their first contact.
-    """
-    clean_leftovers: bool = False
-    """Remove what an earlier cluster left on the hosts."""
     profile: HostProfileIn = HostProfileIn()
 
     def options(self) -> FormOptions:
@@ -76,7 +85,7 @@ class EditIn(In):
     name: ClusterName
 
 
-class AddIn(In):
+class AddIn(ConsentIn):
     device_ids: list[Id] = Field(min_length=1, max_length=500)
     role: RoleName = "worker"
 

@@ -26,6 +26,7 @@ from haechi.domains.clusters.backups.vault import Vault
 from haechi.domains.clusters.certificates import NodeCertificate
 from haechi.domains.clusters.changing import KIND as REPLACE
 from haechi.domains.clusters.changing import Replacing, WorkMover
+from haechi.domains.clusters.consent import NONE, Consent
 from haechi.domains.clusters.duties import Duties
 from haechi.domains.clusters.errors import ClusterNotReady, HostBusy, NotAMember
 from haechi.domains.clusters.finding import Finder, Finding
@@ -217,12 +218,13 @@ class Upkeep:
         backup_id: str | None = None,
         onto: str | None = None,
         leave_out_away: bool = False,
+        consent: Consent = NONE,
         by: Principal,
     ) -> Operation:
         """The newest backup unless one is named. `leave_out_away`: control planes that cannot be
         reached are lost and leave the cluster. `onto`: a device that becomes the only control
-        plane, where all others are lost. Raises BackupNotFound, NoBackup, Busy, DeviceInCluster,
-        HostBusy.
+        plane, where all others are lost; `consent` is of its host. Raises BackupNotFound, NoBackup,
+        Busy, DeviceInCluster, HostBusy.
         """
         await self._c.ready_cluster(cluster_id)
         async with self._db.read() as tx:
@@ -235,9 +237,11 @@ class Upkeep:
         if onto is not None:
             device = await self._c.devices.device(onto)
             await self._clusters.refuse_held(onto, device.name)
-            kind, ctx["device_ids"] = rebuilding.KIND, [onto]
+            kind = rebuilding.KIND
+            ctx |= {"device_ids": [onto], **consent.as_ctx()}
         operation = await self._operations.start(kind, cluster_id, ctx, requested_by=by.name)
-        await self._note(by, kind, cluster_id, operation, chosen)
+        facts = consent.as_json() if onto is not None else {}
+        await self._note(by, kind, cluster_id, operation, chosen, **facts)
         return operation
 
     # --- certificates and addresses
@@ -283,7 +287,14 @@ class Upkeep:
     # --- replacing
 
     async def replace_node(
-        self, cluster_id: str, old_id: str, new_id_: str, *, force: bool = False, by: Principal
+        self,
+        cluster_id: str,
+        old_id: str,
+        new_id_: str,
+        *,
+        force: bool = False,
+        consent: Consent = NONE,
+        by: Principal,
     ) -> Operation:
         """A new host for a dead one, its AIs and cameras with it. Raises StillLives unless the old
         one is dead or `force` says so, SameDevice, NotAMember, DeviceInCluster, HostBusy, Busy.
@@ -299,13 +310,11 @@ class Upkeep:
         active = await self._operations.at_work_on(old_id, hindering=True)
         if active is not None:
             raise HostBusy(host=member.node_name, operation_id=active.id, kind=active.kind)
-        operation = await self._operations.start(
-            REPLACE,
-            cluster_id,
-            {"device_id": old_id, "device_ids": [new_id_], "requested_by": by.name},
-            requested_by=by.name,
-        )
-        await self._note(by, "replace_node", cluster_id, operation, f"{old_id} {new_id_}")
+        ctx: dict[str, Any] = {"device_id": old_id, "device_ids": [new_id_]}
+        ctx |= {"requested_by": by.name, **consent.as_ctx()}
+        operation = await self._operations.start(REPLACE, cluster_id, ctx, requested_by=by.name)
+        what = f"{old_id} {new_id_}"
+        await self._note(by, "replace_node", cluster_id, operation, what, **consent.as_json())
         return operation
 
     # --- inside
@@ -320,9 +329,9 @@ class Upkeep:
         raise NotAMember(device_id=device_id, cluster_id=cluster_id)
 
     async def _note(
-        self, by: Principal, action: str, subject: str, operation: Operation, what: str
+        self, by: Principal, action: str, subject: str, operation: Operation, what: str, **more: Any
     ) -> None:
         async with self._db.write() as tx:
             await self._audit.record(
-                tx, by, action, subject, {"operation": operation.id, "what": what}
+                tx, by, action, subject, {"operation": operation.id, "what": what, **more}
             )

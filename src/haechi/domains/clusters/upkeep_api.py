@@ -105,6 +105,7 @@ def _backups(api: APIRouter, upkeep: Upkeep) -> None:
             backup_id=body.backup_id,
             onto=body.onto_device_id,
             leave_out_away=body.leave_out_away,
+            consent=body.consent(),
             by=by,
         )
         return accepted(response, operation)
@@ -129,7 +130,12 @@ def _repair(api: APIRouter, upkeep: Upkeep) -> None:
     ) -> AcceptedOut:
         """Another device takes its place, its AIs and cameras with it."""
         operation = await upkeep.replace_node(
-            cluster_id, device_id, body.device_id, force=body.force, by=by
+            cluster_id,
+            device_id,
+            body.device_id,
+            force=body.force,
+            consent=body.consent(),
+            by=by,
         )
         return accepted(response, operation)
 

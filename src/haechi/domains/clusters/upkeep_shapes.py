@@ -8,7 +8,7 @@ from pydantic import Field
 from haechi.core.operations.model import error_text
 from haechi.domains.clusters.certificates import NodeCertificate
 from haechi.domains.clusters.reasons import REMEDIES, TEXTS, WARNINGS, Advice, Reason, warnings
-from haechi.domains.clusters.shapes import FindingOut
+from haechi.domains.clusters.shapes import ConsentIn, FindingOut
 from haechi.domains.clusters.upkeep import ClusterHealth
 from haechi.domains.clusters.watched import NodeState
 from haechi.errors import AppError, Language
@@ -22,7 +22,9 @@ class RenewIn(In):
     """All of them; otherwise only those that end soon."""
 
 
-class RestoreIn(In):
+class RestoreIn(ConsentIn):
+    """`accept` and `clean_leftovers` are of the host of `onto_device_id`."""
+
     backup_id: Id | None = None
     """Absent: the newest."""
     onto_device_id: Id | None = None
@@ -37,7 +39,7 @@ class ReaddressIn(In):
     """Absent: it is looked for by its host key."""
 
 
-class ReplaceIn(In):
+class ReplaceIn(ConsentIn):
     device_id: Id
     """The new device."""
     force: bool = False
