@@ -72,3 +72,12 @@ async def test_a_worker_needs_none_of_it(world, cluster_id):
     ended = await add(world, cluster_id, role="worker")
     assert ended.state == "succeeded", await world.log(ended)
     assert world.site.work.acts.count(("report", "dev-m")) == 1, "when it was formed"
+
+
+async def test_the_check_says_so_beforehand(world, cluster_id):
+    close(world, "dev-m", 2380)
+    checked = await world.clusters.check_nodes(cluster_id, ["dev-new"], role="control_plane")
+    assert [(one.device_id, one.name) for one in checked.hindering] == [
+        ("dev-m", "firewall_closed")
+    ]
+    assert [one.device_id for one in checked.reports] == ["dev-new"]
