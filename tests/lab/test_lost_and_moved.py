@@ -1,6 +1,7 @@
 """A node is lost in one way after the other: it is shown silent, then dead, and why; and it is well
 again as soon as what was wrong is. Then addresses change: a worker's, and it is led home; the
-control plane's, and haechi says what to do; the server's own, and one command tells every node.
+control plane's with the worker's, and haechi says what to do; the server's own, and one command tells
+every node.
 
 How soon is printed; that each comes, in this order and with the right reason, is what counts. One
 cluster for all scenes: forming it takes longest.
@@ -266,6 +267,8 @@ async def _the_control_plane_moves(made: Cluster) -> None:
     assert "readdress" in (await yard.node(made.id, master))["remedy"]
     await yard.until_node(made.id, worker, "ok", "api_away")
     assert len(await made.readdressings()) == 1
+    # As where a router is replaced: the worker moves too, while the API can be told nothing.
+    await made.home(worker, await faults.readdress(made.site, worker))
     path = f"/clusters/{made.id}/nodes/{yard.devices[master.name]}/readdress"
     done = await yard.does("POST", path, {})
     assert (done.ctx["result"]["old"], done.ctx["result"]["address"]) == (old, new)
@@ -279,6 +282,7 @@ async def _the_control_plane_moves(made: Cluster) -> None:
     await master.until(f"{ends} | grep -wF {new}", "pods reach the API at its new address")
     await master.until(f"! {ends} | grep -wF {old}", "and are not sent to the old one")
     await made.network_leads_to(master, worker)
+    await made.network_leads_to(worker, master)
 
 
 async def _the_server_moved(made: Cluster, elsewhere: str) -> None:
