@@ -484,3 +484,37 @@ async def test_of_a_device_with_an_agent_only_that_is_heard_until_it_is_revoked(
     assert site.agents.last_word_s(device) is None
     site.agents.note_word(device)
     assert site.agents.device_presence(device) == "ok"
+
+
+async def test_a_device_whose_agent_was_removed_and_that_nobody_asks_is_not_dead(site):
+    told = []
+    site.agents.on_presence(lambda device_id, presence, reason: told.append((device_id, presence)))
+    await site.agents.start()
+    gate, yard = await site.device("gate"), await site.device("yard")
+    agent, other = await site.connect(gate), await site.connect(yard)
+    await site.agents.revoke_device(gate, SYSTEM)
+    assert site.agents.device_presence(gate) == "new"
+    await agent.until(agent.closed.is_set)
+    await other.close()
+    # As much later as death takes.
+    await eventually(lambda: site.agents.device_presence(yard) == "dead")
+    assert [presence for device_id, presence in told if device_id == gate] == ["ok", "new"]
+
+
+async def test_a_device_whose_agent_was_removed_is_not_dead_after_a_server_start(site):
+    await site.agents.start()
+    device = await site.device("gate")
+    agent = await site.connect(device)
+    await site.agents.revoke_device(device, SYSTEM)
+    await agent.until(agent.closed.is_set)
+    # Asked over SSH for a while, until its label was taken away.
+    site.agents.note_word(device)
+    assert site.agents.device_presence(device) == "ok"
+    site.agents.forget_word(device)
+    await site.agents.close()
+    site.agents = site.rebuild()
+    await site.agents.start()
+    assert site.agents.device_presence(device) == "new"
+    assert site.agents.device_last_seen_at(device) is not None
+    site.agents.note_silence(device)
+    assert site.agents.device_presence(device) == "silent"

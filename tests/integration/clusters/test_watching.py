@@ -189,6 +189,8 @@ async def test_a_device_without_an_agent_is_known_by_what_is_heard_here(watcher,
     await watcher.go_on(4)
     assert watcher.watching.reason_word("dev-b") == "unreachable"
     assert watcher.watching.reason_word("dev-unknown") is None
+    # Also one that was never heard: it would be said to be new for ever.
+    assert set(watcher.world.agents.unheard) == {"dev-b"}
 
 
 async def test_a_removed_node_is_not_watched_any_more(watcher, cluster_id):
@@ -201,6 +203,8 @@ async def test_a_removed_node_is_not_watched_any_more(watcher, cluster_id):
 
     await eventually(gone)
     assert watcher.address("dev-b") in world.probe.forgotten
+    # Nobody asks it any more: without an agent it would be dead for ever.
+    assert world.agents.forgotten == ["dev-b"]
 
 
 async def test_neighbours_are_asked_with_a_ping(world, cluster_id):

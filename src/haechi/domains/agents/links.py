@@ -156,6 +156,14 @@ class Links:
         if link is not None:
             link.end(reason, 1008)
 
+    def agent_gone(self, device_id: str, reason: str) -> None:
+        """The device has no agent any more: what that said last means nothing from now."""
+        self.end(device_id, reason)
+        self._records.agent_gone(device_id)
+        record = self._records.get(device_id)
+        if record is not None:
+            self._judge(record, self._clock.monotonic())
+
     # --- one connection
 
     async def serve(self, device_id: str, socket: Socket, remote: str) -> None:
@@ -368,6 +376,8 @@ class Links:
         self._forgive_own_absence(now_s)
         now = self._clock.now()
         for device_id, link in self._links.items():
+            if link.is_closed:  # its last frames are no word of a device whose agent was removed
+                continue
             link.say_ack()
             record = self._records.of(device_id)
             if record.last_word_s is None or link.last_word_s > record.last_word_s:

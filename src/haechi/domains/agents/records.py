@@ -74,6 +74,7 @@ class Records:
         record = self._records.get(device_id)
         if record is not None:
             record.agent_version = ""
+            record.last_word_s = None
             self.touch(device_id)
 
     def forget(self, device_id: str) -> None:
@@ -102,7 +103,8 @@ class Records:
                 except msgspec.ValidationError:
                     record.observed = None  # of another release; the agent will say it again
             self._clocks.load(row.device_id, row.boots)
-            if row.last_seen_at is not None:
+            # Of one without an agent, whoever asks it otherwise will tell; perhaps nobody does.
+            if row.agent_version and row.last_seen_at is not None:
                 record.last_word_s = now_s
                 record.presence, record.reason = "silent", "server_start"
                 record.since_ms = now_ms

@@ -171,8 +171,7 @@ class Agents:
             await self._directory.check_device(tx, device_id)
             await self._machines.revoke_device(tx, device_id, by)
             await self._directory.note_enrolment(tx, device_id, "revoked")
-        self._links.end(device_id, Revoked.code)
-        self._records.agent_gone(device_id)
+        self._links.agent_gone(device_id, Revoked.code)
         for hook in self._revoked_hooks:
             await hook(device_id)
 

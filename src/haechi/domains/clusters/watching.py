@@ -132,8 +132,11 @@ class Watching:
             for one in [*members, *cleaning]
             if one.state in {MemberState.READY, MemberState.CLEANING}
         }
+        still = {device_id for _, device_id in wanted}
         for key in set(self._watched) - set(wanted):
             self._leave(key)
+            if key[1] not in still:
+                self._agents.forget_word(key[1])
         for key, member in wanted.items():
             self._take_up(key, member)
         self._by_device = {one.member.device_id: one for one in self._watched.values()}
@@ -202,6 +205,8 @@ class Watching:
         watched.ssh.heard(answer, clock.monotonic())
         if answer == "answers":
             self._agents.note_word(member.device_id)
+        else:
+            self._agents.note_silence(member.device_id)
 
     async def _ssh_port(self, member: Member) -> int:
         device = await self._c.devices.device(member.device_id)
