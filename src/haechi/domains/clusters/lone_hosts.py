@@ -7,6 +7,7 @@ by the one rule. Only whether an SSH server answers is asked here; nothing is lo
 import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -22,7 +23,8 @@ ASK_S: Final = 1.0
 ASK_DEAD_S: Final = 5.0
 """Each question to a dead one waits for its whole time limit."""
 AT_ONCE: Final = 128
-"""Of those that answer; and as many of those that do not, so that these keep none of them waiting.
+"""Of those that are dead or were never asked. No other waits for its turn: hosts that go dark
+together would keep those that answer waiting until they are silent, too.
 """
 FOLLOW_S: Final = 2.0
 """Changes of the inventory are taken up so late."""
@@ -88,8 +90,7 @@ class LoneHosts:
         self._is_node = is_node
         self._asked: dict[str, _Asked] = {}
         self._loops: dict[str, asyncio.Task[None]] = {}
-        self._answering = asyncio.Semaphore(AT_ONCE)
-        self._others = asyncio.Semaphore(AT_ONCE)
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._stale = True
         self._tasks = Tasks("lone-hosts")
         self.on_dead: list[Callable[[LoneHost], None]] = []
@@ -193,7 +194,8 @@ class LoneHosts:
             return
         before = asked.answer
         if asked.at:
-            async with self._answering if before == "answers" else self._others:
+            dead = self._agents.device_presence(device_id) == "dead"
+            async with self._turns if dead or before is None else nullcontext():
                 asked.answer = await self._probe.ssh(asked.at, asked.host.port)
         if asked.answer == "answers":
             self._agents.note_word(device_id)
