@@ -60,3 +60,23 @@ def test_units_as_an_earlier_release_told_them_are_not_held_against_a_host():
     assert [one["kind"] for one in differences(before, after)] == ["file"]
     later = {"unit_file": {}, "file": {}}
     assert [one["kind"] for one in differences(after, later)] == ["unit_file"]
+
+
+AT = """\
+address\teth0 192.0.2.{0}/24\tthere
+route\tdefault via 192.0.2.1 dev eth0 proto dhcp src 192.0.2.{0} metric 100\tthere
+route\t192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.{0}\tthere
+"""
+
+
+def test_another_address_from_the_sites_dhcp_is_nobodys_damage():
+    before = BEFORE + AT.format(7)
+    assert changed(BEFORE + AT.format(8), before) == []
+    # What a cluster brings is, on interfaces of its own and as ways through the host's.
+    vtep = "interface\tflannel.1\tthere\naddress\tflannel.1 10.244.0.0/32\tthere\n"
+    way = "route\t10.244.1.0/24 via 192.0.2.9 dev eth0\tthere\n"
+    assert [one[:2] for one in changed(before + vtep + way, before)] == [
+        ("address", "flannel.1 10.244.0.0/32"),
+        ("interface", "flannel.1"),
+        ("route", "10.244.1.0/24 via 192.0.2.9 dev eth0"),
+    ]

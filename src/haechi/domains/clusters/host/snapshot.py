@@ -46,6 +46,8 @@ _LEFTOVERS: Final = (
     ("mount", "/run/netns/*"),
     ("failed", "*"),
 )
+_BY_ITSELF: Final = ("kernel", "dhcp", "ra")
+"""Routes that come with an address."""
 # Kinds that tell nothing where no tool was there to ask.
 _ASKED: Final = {"rule": ("iptables-save", "ip6tables-save"), "nft": ("nft",)}
 
@@ -80,6 +82,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dic
             was, now = old.get(name), new.get(name)
             if was == now or _is_no_damage(kind, name, was, now, before):
                 continue
+            if _is_of_the_site(kind, name, before, after):
+                continue
             found.append({"kind": kind, "name": name, "before": was, "after": now})
     return found
 
@@ -95,6 +99,22 @@ def _is_no_damage(
     if now is not None:
         return False
     return any(kind == one and fnmatch.fnmatchcase(name, like) for one, like in _LEFTOVERS)
+
+
+def _is_of_the_site(
+    kind: str, name: str, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> bool:
+    """Addresses of the host's own interfaces come from the site's DHCP, and routes with them."""
+    words = name.split()
+    if kind == "address":
+        interface = words[0]
+    elif kind == "route" and "dev" in words[:-1]:
+        if words[0] != "default" and not any(f" proto {one} " in name for one in _BY_ITSELF):
+            return False
+        interface = words[words.index("dev") + 1]
+    else:
+        return False
+    return all(interface in one.get("interface", {}) for one in (before, after))
 
 
 def _left(name: str) -> bool:
