@@ -1,4 +1,4 @@
-"""Hosts that neither an agent nor a cluster speaks for, asked each second over SSH.
+"""Hosts that neither an agent nor a cluster speaks for, asked over SSH every 1.25 s.
 
 Their word is told to `agents`, which judge them as they judge every device: silent within 3 s, dead
 by the one rule. Only whether an SSH server answers is asked here; nothing is logged in to.
@@ -19,7 +19,11 @@ from haechi.domains.agents.model import Presence
 from haechi.domains.clusters.judging import Answer, why_silent
 from haechi.domains.clusters.reasons import Reason
 
-ASK_S: Final = 1.0
+ASK_S: Final = 1.25
+"""From OpenSSH 9.8 on sshd adds a second of penalty for each connection without a login, takes one
+away each second, and refuses an address that has some 15 s of it. Two questions lie within the 3 s
+to silent, so that one that is lost does not make a host silent.
+"""
 ASK_DEAD_S: Final = 5.0
 """Each question to a dead one waits for its whole time limit."""
 AT_ONCE: Final = 128
