@@ -105,7 +105,7 @@ async def test_a_stall_is_told_with_the_time_in_which_nothing_moved():
     async def says(_size):
         for piece in preamble:
             return piece
-        await never.wait()
+        return await never.wait()
 
     async def nothing(*_size):
         await never.wait()
