@@ -2,9 +2,12 @@
 loopback, stopped and started.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from haechi.core.access import SYSTEM
+from haechi.domains.clusters.lone_hosts import is_ip, look_up
 from haechi.domains.clusters.neighbours import InventoryLoneHosts
 from haechi.testing.server import running_server
 from haechi.testing.ssh import ssh_server
@@ -127,3 +130,9 @@ async def test_a_copy_of_its_disk_is_not_taken_for_it(tmp_path, server):
         # It has another address meanwhile: what was found for the old one is not taken up.
         assert not await book.readdress(listed, "127.0.0.9")
         assert (await gate.device())["address"] == "127.0.0.8"
+
+
+async def test_a_name_leads_somewhere_and_a_wrong_one_nowhere():
+    with ThreadPoolExecutor(1) as pool:
+        assert is_ip(await look_up(pool, "localhost"))
+        assert await look_up(pool, "a" * 64 + ".invalid") == ""

@@ -6,7 +6,6 @@ import pytest
 
 from haechi.core.bus import Bus
 from haechi.core.clock import to_ms
-from haechi.core.names import NameUnknown
 from haechi.domains.clusters import lone_hosts
 from haechi.domains.clusters.lone_hosts import AT_ONCE, LoneHost, LoneHosts
 from haechi.testing.clock import FakeClock
@@ -193,27 +192,73 @@ async def test_many_that_go_dark_together_are_asked_a_bounded_number_at_once_and
     await site.lone.close()
 
 
+class Names:
+    """A name service; names in `hanging` get no answer until that is set."""
+
+    def __init__(self, monkeypatch):
+        self.leads = {}
+        self.hanging = {}
+        self.asked = []
+        monkeypatch.setattr(lone_hosts, "look_up", self.look_up)
+
+    async def look_up(self, _pool, name):
+        self.asked.append(name)
+        if name in self.hanging:
+            await self.hanging[name].wait()
+        return self.leads.get(name, "")
+
+
+SHED = LoneHost("dev-c", "shed.local", 22)
+
+
 async def test_a_name_is_looked_up_before_it_is_asked(site, monkeypatch):
-    leads = {}
-
-    async def look_up(name):
-        if name not in leads:
-            raise NameUnknown(name=name, reason="nobody knows")
-        return leads[name]
-
-    monkeypatch.setattr(lone_hosts, "address_of", look_up)
-    named = LoneHost("dev-c", "shed.local", 22)
-    site.listed.append(named)
-    site.change("create", named.device_id)
+    names = Names(monkeypatch)
+    site.listed.append(SHED)
+    site.change("create", SHED.device_id)
     await site.asked(8)
     # It leads nowhere: silent, and nothing more is known.
-    assert named.device_id in site.agents.unheard
-    assert site.lone.reason_word(named.device_id) is None
-    leads["shed.local"] = "192.0.2.3"
+    assert SHED.device_id in site.agents.unheard
+    assert site.lone.reason_word(SHED.device_id) is None
+    names.leads["shed.local"] = "192.0.2.3"
     await site.asked(6)
     assert (await site.asked(5))["192.0.2.3"] == 4
-    assert named.device_id in site.agents.noted
-    leads["shed.local"] = "192.0.2.4"
+    assert SHED.device_id in site.agents.noted
+    names.leads["shed.local"] = "192.0.2.4"
     site.probe.vanish("192.0.2.3")
     await site.asked(7)
     assert (await site.asked(5))["192.0.2.4"] == 4
+
+
+async def test_a_name_is_followed_also_while_another_host_answers_at_its_old_address(
+    site, monkeypatch
+):
+    names = Names(monkeypatch)
+    names.leads["shed.local"] = "192.0.2.3"
+    site.listed.append(SHED)
+    site.change("create", SHED.device_id)
+    await site.asked(10)
+    names.asked.clear()
+    names.leads["shed.local"] = "192.0.2.4"
+    await site.asked(62)
+    assert len(names.asked) in {1, 2}
+    assert set(await site.asked(2)) == {GATE.address, YARD.address, "192.0.2.4"}
+    # Where nobody knows the name any more, the address that it had is as good as any.
+    names.leads.clear()
+    await site.asked(62)
+    assert "192.0.2.4" in await site.asked(2)
+
+
+async def test_names_that_get_no_answer_keep_no_other_name_waiting(site, monkeypatch):
+    names = Names(monkeypatch)
+    answer = asyncio.Event()
+    lost = [LoneHost(f"dev-x{n}", f"x{n}.local", 22) for n in range(5)]
+    names.hanging = {one.address: answer for one in lost}
+    names.leads = {"shed.local": "192.0.2.3", "x0.local": "192.0.2.50"}
+    site.listed += [*lost, SHED]
+    site.change("create", SHED.device_id)
+    await site.asked(10)
+    assert (await site.asked(5))["192.0.2.3"] == 4
+    assert names.asked.count("x0.local") == 1  # one question at a time
+    answer.set()
+    await site.asked(2)
+    assert "192.0.2.50" in await site.asked(2)

@@ -6,14 +6,15 @@ by the one rule. Only whether an SSH server answers is asked here; nothing is lo
 
 import asyncio
 import ipaddress
+import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from haechi.core.bus import Bus
 from haechi.core.clock import Clock
-from haechi.core.names import NameUnknown, address_of
 from haechi.core.tasks import Tasks
 from haechi.domains.agents.model import Presence
 from haechi.domains.clusters.judging import Answer, why_silent
@@ -33,6 +34,10 @@ together would keep those that answer waiting until they are silent, too.
 FOLLOW_S: Final = 2.0
 """Changes of the inventory are taken up so late."""
 NAMES_S: Final = 5.0
+NAMES_OK_S: Final = 60.0
+"""Of hosts that answer: another one may have taken the old address."""
+NAMES_AT_ONCE: Final = 16
+"""A name service that is away holds each thread for some ten seconds, whatever the asker does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,11 @@ class LoneHosts:
         self._listed = listed
         self._is_node = is_node
         self._asked: dict[str, _Asked] = {}
-        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._loops: dict[str, list[asyncio.Task[None]]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._stale = True
+        # Not the pool that the whole server shares: names without an answer would use it up.
+        self._names = ThreadPoolExecutor(NAMES_AT_ONCE, "lone-hosts-names")
         self._tasks = Tasks("lone-hosts")
         self.on_dead: list[Callable[[LoneHost], None]] = []
         """Called at each question that a dead host leaves open; quick."""
@@ -106,10 +113,10 @@ class LoneHosts:
     async def start(self) -> None:
         await self._take_up()
         self._tasks.forever("follow", self._follow)
-        self._tasks.forever("names", self._look_up_names)
 
     async def close(self) -> None:
         await self._tasks.close()
+        self._names.shutdown(wait=False, cancel_futures=True)
 
     def reason_word(self, device_id: str) -> Reason | None:
         """For `agents`: why a silent host is silent. None: nothing is known of it here."""
@@ -149,32 +156,27 @@ class LoneHosts:
             if asked is not None and asked.host == host:
                 continue
             self._leave(device_id)
-            asked = self._asked[device_id] = _Asked(
-                host, host.address if is_ip(host.address) else None
-            )
-            self._loops[device_id] = self._tasks.spawn(device_id, self._ask_on(asked))
+            named = not is_ip(host.address)
+            asked = self._asked[device_id] = _Asked(host, None if named else host.address)
+            loops = [self._ask_on(asked), *([self._follow_name(asked)] if named else [])]
+            self._loops[device_id] = [self._tasks.spawn(device_id, one) for one in loops]
 
     def _leave(self, device_id: str) -> None:
         self._asked.pop(device_id, None)
-        loop = self._loops.pop(device_id, None)
-        if loop is not None:
+        for loop in self._loops.pop(device_id, []):
             loop.cancel()
 
     def _is_ours(self, device_id: str) -> bool:
         return self._agents.last_word_s(device_id) is None and not self._is_node(device_id)
 
-    async def _look_up_names(self) -> None:
-        """One after the other, and only of hosts that are not heard: each may hold a thread of the
-        pool that the whole server shares.
-        """
+    async def _follow_name(self, asked: _Asked) -> None:
+        looked_s = float("-inf")
         while True:
-            for asked in list(self._asked.values()):
-                named = not is_ip(asked.host.address)
-                if named and asked.answer != "answers" and self._is_ours(asked.host.device_id):
-                    try:
-                        asked.at = await address_of(asked.host.address)
-                    except NameUnknown:
-                        asked.at = asked.at or ""
+            now_s = self._clock.monotonic()
+            due = asked.answer != "answers" or now_s - looked_s >= NAMES_OK_S
+            if due and self._is_ours(asked.host.device_id):
+                looked_s = now_s
+                asked.at = await look_up(self._names, asked.host.address) or asked.at or ""
             await self._clock.sleep(NAMES_S)
 
     # --- asking
@@ -220,3 +222,15 @@ def is_ip(address: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+async def look_up(pool: Executor, name: str) -> str:
+    """The IP address to which it leads; empty where none is known. As slow as the name service."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.run_in_executor(
+            pool, lambda: socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        )
+    except (OSError, UnicodeError):
+        return ""
+    return str(found[0][4][0])
