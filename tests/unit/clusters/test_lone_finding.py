@@ -95,6 +95,23 @@ async def test_one_network_at_a_time_and_none_for_a_host_that_is_back(search):
     assert began == [GATE.address]
 
 
+async def test_a_host_that_waited_for_its_turn_is_not_looked_for_again_at_once(search):
+    go_on, began = asyncio.Event(), []
+
+    async def slow(device_id, near):
+        began.append(near)
+        await go_on.wait()
+
+    search.finder.search = slow
+    await search.dead(GATE, 5)
+    await search.dead(YARD, int(FIRST_PAUSE_S) + 10)
+    go_on.set()
+    await search.dead(YARD, int(FIRST_PAUSE_S) - 5)
+    assert began == [GATE.address, YARD.address]
+    await search.dead(YARD, 10)
+    assert began == [GATE.address, YARD.address, YARD.address]
+
+
 async def test_a_name_is_not_replaced_by_an_address(search):
     named = LoneHost("dev-c", "shed.local", 22)
     search.finder.places[named.device_id] = NEW

@@ -148,6 +148,17 @@ async def test_the_word_of_a_deleted_device_does_not_bring_it_back(site):
     assert site.agents.forgotten == []
 
 
+async def test_who_looks_for_hosts_is_told_of_those_that_are_gone(site):
+    await site.asked(1)
+    done = []
+    site.lone.on_return.append(done.append)
+    site.listed.clear()
+    site.change("delete", GATE.device_id)
+    assert done == [GATE]
+    await site.asked(3)
+    assert done == [GATE, YARD]
+
+
 async def test_many_that_go_dark_together_are_asked_a_bounded_number_at_once_and_delay_nobody():
     site = Site()
     many = [LoneHost(f"dev-{n}", f"198.51.100.{n % 250}", 22 + n) for n in range(300)]

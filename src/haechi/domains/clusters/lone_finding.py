@@ -52,10 +52,10 @@ class LoneFinding:
         device_id = host.device_id
         if not is_ip(host.address) or device_id in self._looks or self._pauses.lasts(device_id):
             return
-        self._pauses.begin(device_id)
         self._looks[device_id] = self._tasks.spawn(device_id, self._look(host))
 
     def returned(self, host: LoneHost) -> None:
+        """A handler of `LoneHosts.on_return`."""
         self._pauses.forget(host.device_id)
         look = self._looks.get(host.device_id)
         if look is not None:
@@ -64,6 +64,7 @@ class LoneFinding:
     async def _look(self, host: LoneHost) -> None:
         try:
             async with self._turn:  # where a whole site is dark, one network scan at a time
+                self._pauses.begin(host.device_id)  # only now: the wait for the turn is no pause
                 found = await self._find(host)
             if found is not None and await self._book.readdress(host, found):
                 log.info("host %s is at %s now, not at %s", host.device_id, found, host.address)

@@ -107,7 +107,9 @@ class LoneHosts:
         self.on_dead: list[Callable[[LoneHost], None]] = []
         """Called at each question that a dead host leaves open; quick."""
         self.on_return: list[Callable[[LoneHost], None]] = []
-        """Called when a host answers after it did not, and first of all; quick."""
+        """Called when nobody has to look for a host: it answers after it did not, or first of all,
+        or it is not asked any more; quick.
+        """
         bus.on("states", self._on_change)
 
     async def start(self) -> None:
@@ -132,7 +134,7 @@ class LoneHosts:
             return
         self._stale = True
         if data["change"] == "delete":  # its word must not bring it back
-            self._leave(str(data["id"]))
+            self._drop(str(data["id"]))
 
     async def _follow(self) -> None:
         while True:
@@ -148,7 +150,7 @@ class LoneHosts:
             self._stale = True
             raise
         for device_id in self._asked.keys() - wanted.keys():
-            self._leave(device_id)
+            self._drop(device_id)
             if self._is_ours(device_id):
                 self._agents.forget_word(device_id)
         for device_id, host in wanted.items():
@@ -160,6 +162,13 @@ class LoneHosts:
             asked = self._asked[device_id] = _Asked(host, None if named else host.address)
             loops = [self._ask_on(asked), *([self._follow_name(asked)] if named else [])]
             self._loops[device_id] = [self._tasks.spawn(device_id, one) for one in loops]
+
+    def _drop(self, device_id: str) -> None:
+        asked = self._asked.get(device_id)
+        self._leave(device_id)
+        if asked is not None:
+            for handler in self.on_return:
+                handler(asked.host)
 
     def _leave(self, device_id: str) -> None:
         self._asked.pop(device_id, None)
