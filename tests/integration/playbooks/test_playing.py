@@ -332,7 +332,8 @@ def test_the_package_gets_its_camera_and_the_server(site, image):
     assert docker("inspect", "--format", "{{.Id}}", site.name) == inspected["Id"]
 
     other = SERVER | {"HAECHI_TOKEN": "another-token-that-nothing-prints"}
-    played = site.play("deploy.yml", *more, server=other)
+    exchange = {"See what runs", "Put the new one in the old one's place"}
+    played = site.play("deploy.yml", *more, only=exchange, server=other)
     assert played.code == 0, played.text
     (inspected,) = json.loads(docker("inspect", site.name))
     assert f"HAECHI_TOKEN={other['HAECHI_TOKEN']}" in inspected["Config"]["Env"]
@@ -368,3 +369,13 @@ def test_a_gpu_is_asked_of_docker(site, image):
     (refusal,) = re.findall(r'"stderr": ("(?:[^"\\]|\\.)*gpu.*?")', played.text)
     assert "with capabilities: [[gpu]]" in refusal.replace("\\", "") or "nvidia" in refusal
     assert site.all() == {"": (works, True)}
+
+
+def test_a_step_that_hangs_ends_and_what_is_to_be_rescued_is(site):
+    hangs = {"name": "It hangs", "ansible.builtin.command": "sleep 30"}  # outlives the run
+    rescued = {"name": "Rescue", "ansible.builtin.debug": {"msg": "rescued"}}
+    tasks = [{"name": "A step", "block": [hangs], "rescue": [rescued]}]
+    played = site.play("rollback.yml", "-e", "haechi_task_s=3", tasks=tasks)
+    assert played.code == 0, played.text
+    assert "Timed out after 3" in played.failure()["msg"]
+    assert "rescued=1" in played.text

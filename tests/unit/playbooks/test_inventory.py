@@ -91,6 +91,7 @@ def test_the_folder_says_what_it_is_about_and_keeps_its_hands_off_secrets():
     for name in PLAYBOOKS:
         (play,) = yaml.safe_load(files[name])
         assert play["become"] is True
+        assert "haechi_task_s" in play["timeout"]
         assert play["vars_files"] == ["package.yml", "haechi.yml"]
 
 
