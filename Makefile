@@ -45,7 +45,7 @@ bundle: ## Make the offline bundle that hosts become nodes from (needs Go; cold 
 lab: ## Prepare the host lab; `.venv/bin/python -m lab up NAME` starts a site
 	$(SETUP) --with lab --only lab bundle
 
-test-lab: lab ## Real hosts and real Kubernetes (root, podman; make test does not include it)
+test-lab: lab ## Real hosts and real Kubernetes (root, podman); CI runs it after make test
 	$(VENV)/python tools/test.py lab
 
 demo-cluster: lab ## Form two Kubernetes clusters on lab hosts, shown in the dashboard, until Ctrl-C
