@@ -11,7 +11,7 @@ from typing import Final
 import asyncssh
 
 from haechi.adapters.ssh_login import dial, host_key_algs, public_of
-from haechi.domains.clusters.host.ports import Directory, Target
+from haechi.domains.clusters.host.ports import Directory, Target, bare_key
 
 _DIAL_S: Final = 0.7
 _KEY_S: Final = 5.0
@@ -50,7 +50,7 @@ class SshFinder:
 
 
 async def _shows(target: Target, address: str) -> bool:
-    pinned = " ".join((target.host_key or "").split()[:2])
+    pinned = bare_key(target.host_key)
     try:
         dialled = await dial(address, target.port, _DIAL_S)
     except (OSError, TimeoutError):

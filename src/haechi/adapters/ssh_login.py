@@ -18,7 +18,7 @@ from haechi.domains.clusters.host.errors import (
     PrivateKeyUnusable,
     short,
 )
-from haechi.domains.clusters.host.ports import Target
+from haechi.domains.clusters.host.ports import Target, bare_key
 
 # Its INFO tells of every channel; what matters is told here as errors.
 logging.getLogger("asyncssh").setLevel(logging.WARNING)
@@ -153,7 +153,7 @@ class _Witness(asyncssh.SSHClient):
         del host, addr, port
         self._seen = key
         pinned = self._target.host_key
-        return pinned is not None and public_of(key) == " ".join(pinned.split()[:2])
+        return pinned is not None and public_of(key) == bare_key(pinned)
 
     def judgement(self) -> HostKeyUnknown | HostKeyChanged:
         fingerprint = self._seen.get_fingerprint() if self._seen is not None else "?"
@@ -165,7 +165,7 @@ class _Witness(asyncssh.SSHClient):
 
 def public_of(key: asyncssh.SSHKey) -> str:
     """`ssh-ed25519 AAAA…`, without a comment."""
-    return " ".join(key.export_public_key().decode().split()[:2])
+    return bare_key(key.export_public_key().decode())
 
 
 def fingerprint_of(public: str) -> str:

@@ -38,6 +38,17 @@ class Search:
         self.book = Book()
         self.finding = LoneFinding(clock=self.clock, finder=self.finder, book=self.book)
 
+    def hold(self):
+        """Each search waits from now on: what lets them go on, and near which addresses they began."""
+        go_on, began = asyncio.Event(), []
+
+        async def slow(_device_id, near):
+            began.append(near)
+            await go_on.wait()
+
+        self.finder.search = slow
+        return go_on, began
+
     async def dead(self, host, seconds):
         """As it is told each five seconds."""
         for _ in range(0, seconds, 5):
@@ -79,13 +90,7 @@ async def test_the_network_is_searched_seldom_until_it_is_back(search):
 
 
 async def test_one_network_at_a_time_and_none_for_a_host_that_is_back(search):
-    go_on, began = asyncio.Event(), []
-
-    async def slow(device_id, near):
-        began.append(near)
-        await go_on.wait()
-
-    search.finder.search = slow
+    go_on, began = search.hold()
     await search.dead(GATE, 5)
     await search.dead(YARD, 5)
     assert began == [GATE.address]
@@ -96,13 +101,7 @@ async def test_one_network_at_a_time_and_none_for_a_host_that_is_back(search):
 
 
 async def test_a_host_that_waited_for_its_turn_is_not_looked_for_again_at_once(search):
-    go_on, began = asyncio.Event(), []
-
-    async def slow(device_id, near):
-        began.append(near)
-        await go_on.wait()
-
-    search.finder.search = slow
+    go_on, began = search.hold()
     await search.dead(GATE, 5)
     await search.dead(YARD, int(FIRST_PAUSE_S) + 10)
     go_on.set()

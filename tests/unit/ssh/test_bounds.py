@@ -132,4 +132,4 @@ async def test_a_stall_is_told_with_the_time_in_which_nothing_moved():
 
 
 async def _done():
-    pass
+    """The other side takes all at once."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from haechi.core.access import SYSTEM, Principal
 from haechi.domains.clusters.host.directory import SSH_PORT
+from haechi.domains.clusters.host.ports import bare_key
 from haechi.domains.clusters.lone_hosts import LoneHost
 from haechi.domains.clusters.ports import ClusterDevice
 from haechi.domains.clusters.service import Clusters
@@ -55,18 +56,14 @@ class InventoryLoneHosts:
     async def readdress(self, host: LoneHost, address: str) -> bool:
         device = await self._devices.get(host.device_id)
         there = (await self._devices.find(address=address)).items
-        copied = any(one.id != device.id and _key(one) == _key(device) for one in there)
+        key = bare_key(device.ssh_host_key)
+        copied = any(one.id != device.id and bare_key(one.ssh_host_key) == key for one in there)
         if copied or device.address != host.address:
             return False
         _ = await self._devices.edit(
             device.id, {"address": address}, by=SYSTEM, revision=device.revision
         )
         return True
-
-
-def _key(device: Device) -> list[str]:
-    """Without its comment."""
-    return (device.ssh_host_key or "").split()[:2]
 
 
 def register_checks(clusters: Clusters, inventory: Inventory) -> None:

@@ -202,6 +202,11 @@ Privilege = Literal["root", "sudo"]
 """How root's rights are had: logged in as root, or by sudo (with or without a password)."""
 
 
+def bare_key(pinned: str | None) -> str:
+    """`ssh-ed25519 AAAA…`: a host key without its comment, as keys are compared; empty for none."""
+    return " ".join((pinned or "").split()[:2])
+
+
 def shown(argv: Sequence[str]) -> str:
     """A command as a person would type it."""
     return shlex.join(argv)
