@@ -233,10 +233,12 @@ async def remove(chosen: Sequence[Thing]) -> None:
     """Hosts with all their disks, then networks. What is gone already is no error."""
     hosts = [thing.name for thing in chosen if thing.kind == "host"]
     if hosts:
-        # A paused host cannot be ended; one that is not paused says so, and that is well.
-        for name in [t.name for t in chosen if t.kind == "host" and t.state == "paused"]:
-            await podman("unpause", name, check=False)
-        await podman("rm", "--force", "--volumes", "--time", "0", "--ignore", *hosts, timeout_s=300)
+        end = ("rm", "--force", "--volumes", "--time", "0", "--ignore", *hosts)
+        if (await podman(*end, timeout_s=300, check=False)).status:
+            # A paused host cannot be ended; one that is not paused says so, and that is well.
+            for name in hosts:
+                await podman("unpause", name, check=False)
+            await podman(*end, timeout_s=300)
         for name in hosts:
             shutil.rmtree(memory_of(name), ignore_errors=True)
     for thing in chosen:
@@ -250,6 +252,20 @@ async def remove(chosen: Sequence[Thing]) -> None:
 
 async def sweep() -> list[str]:
     """Remove what runs left behind that are no longer there; the names of what went."""
+    if not _orphaned_networks():
+        return []
     orphans = [thing for thing in await things() if not names.alive(thing.owner)]
     await remove(orphans)
     return [thing.name for thing in orphans]
+
+
+def _orphaned_networks() -> bool:
+    """Each site has one, which goes last. As podman keeps them in files, this costs nothing."""
+    for file in (root() / "networks").glob(f"{names.PREFIX}-*.json"):
+        try:
+            labels = json.loads(file.read_text()).get("labels", {})
+        except (OSError, ValueError):  # it is just being made or removed
+            continue
+        if not names.alive(labels.get(names.OWNER, "")):
+            return True
+    return False

@@ -29,6 +29,7 @@ LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr
 REPOSITORY = "localhost/haechi-lab"
 WAIT_S = 1800  # for another process that makes them
 Say = Callable[[str], None]
+_seen: set[str] = set()
 
 
 def bare() -> str:
@@ -50,6 +51,16 @@ def _reference(name: str, *parts: str) -> str:
 async def there(reference: str) -> bool:
     said = await engine.podman("image", "exists", reference, check=False)
     return said.status == 0
+
+
+async def need(reference: str) -> None:
+    """Make the lab's own where they are missing. Asked of podman once for each host's image."""
+    if reference in _seen:
+        return
+    if await there(reference):
+        _seen.add(reference)
+    else:
+        await build()
 
 
 async def build(say: Say = print) -> None:

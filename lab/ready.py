@@ -5,25 +5,29 @@
 """
 
 import platform
+import tempfile
 from pathlib import Path
 
 import yaml
 
+from haechi.adapters.agent_images import REPOSITORY
 from haechi.adapters.ssh_asyncssh import AsyncsshHosts
 from haechi.core.access import Principal
 from haechi.core.secrets import Secret
 from haechi.domains.clusters import manifests
+from haechi.domains.clusters.agent.places import PINNED
 from haechi.domains.clusters.bundle.model import Bundle
 from haechi.domains.clusters.bundle.shelf import Shelf
 from haechi.domains.clusters.host import prepare
 from haechi.domains.clusters.host.ports import Target
 from haechi.settings import BundleSettings
-from lab import byhand, profile
+from lab import byhand, engine, profile
 from lab.engine import LabError
 from lab.host import Host
 from lab.prepared import Prepared, prepared
 from lab.site import Site
 
+BASE = "haechi/python:3.11-slim"
 PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 
 
@@ -44,7 +48,14 @@ async def by_hand(found: Bundle) -> Prepared:
     )
 
 
-async def by_haechi(found: Bundle) -> Prepared:
+async def by_haechi(found: Bundle, *, agent: str = "") -> Prepared:
+    """As nodes on which AIs have run before: the layers of this machine's Python image are there.
+    `agent`: an image of its Docker that is there too, as haechi brings it.
+    """
+    held = {BASE: "lab.invalid/base:1"}
+    if agent:
+        held[agent] = f"{REPOSITORY}:{(await _id_of(agent))[:12]}"
+
     async def do(_site: Site, host: Host) -> None:
         wanted = prepare.Preparation(found, "control_plane", profile.CONTAINERD)
         hosts = AsyncsshHosts(_OneHost(host, await host.host_key()))
@@ -53,10 +64,31 @@ async def by_haechi(found: Bundle) -> Prepared:
                 await prepare.prepare(shell, wanted, log=print, progress=lambda _: None)
         finally:
             await hosts.close()
+        for image, name in held.items():
+            await _import(host, image, name)
 
     code = sorted(Path(prepare.__file__).parent.rglob("*.*"))
     texts = [file.read_text() for file in code if file.suffix in {".py", ".sh"}]
-    return await prepared("prepared", [found.digest, *texts, str(profile.CONTAINERD)], do)
+    ids = [await _id_of(image) for image in held]
+    name = "prepared-agent" if agent else "prepared"
+    return await prepared(name, [found.digest, *texts, str(profile.CONTAINERD), *ids], do)
+
+
+async def _id_of(image: str) -> str:
+    """Of one of this machine's Docker, in hex."""
+    said = await engine.run(["docker", "image", "inspect", "--format", "{{.Id}}", image])
+    return said.out.strip().removeprefix("sha256:")
+
+
+async def _import(host: Host, image: str, name: str) -> None:
+    with tempfile.TemporaryDirectory(dir=engine.root()) as scratch:
+        archive = Path(scratch) / "image.tar"
+        await engine.run(["docker", "image", "tag", image, name])
+        await engine.run(["docker", "save", "--output", archive, name], timeout_s=300)
+        await engine.podman("cp", archive, f"{host.container}:/root/image.tar", timeout_s=300)
+    bring = "ctr -n k8s.io images import --local /root/image.tar && rm /root/image.tar"
+    pin = f"ctr -n k8s.io images label {name} {PINNED}"
+    await host.shell(f"{bring}\n{pin}", timeout_s=300)
 
 
 async def forget(host: Host) -> None:

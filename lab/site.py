@@ -110,6 +110,9 @@ class Site:
                 raise LabError(f"no network for site {self.name}: {said.err.strip()}")
         raise LabError(f"all of {names.SUBNETS} is taken; `make lab-clean` removes what was left")
 
+    def _thing(self, kind: str, name: str) -> engine.Thing:
+        return engine.Thing(kind, name, self.owner, self.name, "", "")
+
     def _labels(self, host: str = "") -> list[str]:
         labels = [f"{names.LABEL}=1", f"{names.OWNER}={self.owner}", f"{names.SITE}={self.name}"]
         return [*labels, f"{names.HOST}={host}"] if host else labels
@@ -164,8 +167,7 @@ class Site:
         if machine_id:
             host.machine_id = machine_id
         self.hosts[name] = host  # before the first await: its name and address are taken
-        if not await images.there(image):
-            await images.build()
+        await images.need(image)
         await host.create(*self._labels(name))
         if start:
             await self.first_start(host)
@@ -189,11 +191,15 @@ class Site:
 
     async def down(self) -> None:
         """Remove all of it, whatever state it is in."""
-        mine = [
-            thing
-            for thing in await engine.things()
-            if thing.owner == self.owner and thing.site == self.name
-        ]
+        if self._folder is None:  # somebody else made it
+            mine = [
+                thing
+                for thing in await engine.things()
+                if thing.owner == self.owner and thing.site == self.name
+            ]
+        else:
+            mine = [self._thing("host", one.container) for one in self.hosts.values()]
+            mine += [self._thing(kind, self.network) for kind in ("fence", "network")]
         await engine.remove(mine)
         self.hosts.clear()
         if self._folder is not None:

@@ -16,7 +16,7 @@ import httpx2
 
 from haechi.testing import packages
 from haechi.testing.processes import PASSWORD, ServerProcess
-from lab import profile, waiting
+from lab import profile, stock, waiting
 from lab.host import Host
 from lab.site import Site
 
@@ -81,12 +81,14 @@ class Stand:
         )
         async with client:
             try:
+                await stock.lay(process.data_dir)
                 await asyncio.to_thread(process.start)
                 made = cls(site, process, client, say)
                 await made.call("POST", "/session", json={"name": "admin", "password": PASSWORD})
                 yield made
             finally:
                 await asyncio.to_thread(process.kill)
+                await stock.keep_agent(process.data_dir)
 
     # --- calls
 
@@ -194,6 +196,7 @@ class Stand:
         mapped = await self.call("PUT", "/base-images", json=BASE_IMAGE)
         if mapped["operation_id"]:
             await self.ended(mapped)
+        await stock.keep_base(self.process.data_dir)
 
     async def upload(self, name: str, version: str, files: Mapping[str, str]) -> dict[str, Any]:
         """A zip of these files, uploaded and built: `{id, package_id, …}`."""

@@ -14,7 +14,7 @@ from haechi.core.operations import Operation
 from haechi.domains.clusters.model import FormOptions, HostProfile
 from haechi.testing import packages
 from haechi.testing.server import RunningServer, running_server
-from lab import profile, waiting
+from lab import profile, stock, waiting
 from lab.host import Host
 from lab.site import Site
 
@@ -43,6 +43,7 @@ class Yard:
 
     server: RunningServer
     site: Site
+    data_dir: Path
     devices: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -59,9 +60,11 @@ class Yard:
             "agents.image": "nobody/has-it:1",
             **flags,
         }
+        await stock.lay(folder)
         async with running_server(folder, given) as server:
             server.client.timeout = ANSWER_S
-            yield cls(server, site)
+            yield cls(server, site, folder)
+        await stock.keep_agent(folder)
 
     @property
     def haechi(self) -> Any:
@@ -132,6 +135,7 @@ class Yard:
         assert answer.status_code == 200, answer.text
         if operation_id := answer.json()["operation_id"]:
             await self.ended(await self.haechi.operations.get(operation_id))
+        await stock.keep_base(self.data_dir)
 
     async def upload(self, name: str, version: str, files: Mapping[str, str]) -> str:
         """A zip of these files, uploaded and built; the version's id."""

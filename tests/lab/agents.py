@@ -18,7 +18,7 @@ from haechi.core.ids import new_id
 from haechi.domains.deployments import store as deployments
 from haechi.domains.deployments.model import Deployment, DeploymentState, Wishes
 from haechi.testing.server import RunningServer, running_server
-from lab import Host, Site, engine, profile, waiting
+from lab import Host, Site, engine, profile, stock, waiting
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 240.0
@@ -232,6 +232,7 @@ async def fleet(
             "bundle.folder": bundle.folder.parent,
             **{name.replace("__", "."): value for name, value in more.items()},
         }
+        await stock.lay(tmp_path / "data")
         context = running_server(tmp_path / "data", flags)
         server = await context.__aenter__()
         opened.append(context)

@@ -20,7 +20,7 @@ import pytest_asyncio
 from haechi.core.access import SYSTEM
 from haechi.testing import packages as zips
 from haechi.testing.server import RunningServer, running_server
-from lab import Host, Site, images
+from lab import Host, Site, images, stock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -113,6 +113,7 @@ async def ansible(tmp_path_factory) -> AsyncIterator[Ansible]:
             "server.tls": "off",
             "registry.listen": f"{site.gateway}:0",
         }
+        await stock.lay(folder / "data")
         async with running_server(folder / "data", flags) as server:
             mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
             assert (await server.client.put("/base-images", json=mapped)).status_code == 200

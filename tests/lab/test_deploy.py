@@ -176,7 +176,7 @@ class Deployed:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def lab(bundle, tmp_path_factory, agent_image: str) -> AsyncIterator[Deployed]:  # noqa: F811
-    prepared = await ready.by_haechi(bundle)
+    prepared = await ready.by_haechi(bundle, agent=agent_image)
     async with Site() as site:
         hosts = await prepared.add(site, 3)
         for host in hosts:

@@ -18,7 +18,7 @@ import pytest_asyncio
 from haechi.core.access import SYSTEM
 from haechi.testing import packages
 from haechi.testing.server import RunningServer, running_server
-from lab import Host, Site, faults, images
+from lab import Host, Site, faults, images, stock
 from lab.host import Login
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -174,6 +174,7 @@ async def docked(folder: Path, *, tls: str) -> AsyncIterator[Dock]:
             "server.tls": tls,
             "registry.listen": f"{site.gateway}:0",
         }
+        await stock.lay(folder)
         async with running_server(folder, flags) as server:
             server.client.timeout = LIMIT_S
             mapped = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from haechi.testing.processes import PASSWORD, ServerProcess
-from lab import Host, Site, profile
+from lab import Host, Site, profile, ready
 
 FORM_S = 900.0
 PROFILE = {
@@ -24,6 +24,8 @@ PROFILE = {
 }
 ACCEPT = ["host_key_unknown", "module_missing", "disk_nearly_full", "memory_scarce"]
 """What lab hosts may be told of: they share the machine's kernel, disk and memory."""
+ACCEPT += ["other_runtime"]
+"""And what prepared ones have."""
 
 
 async def until(true: Callable[[], Awaitable[Any]], within_s: float) -> Any:
@@ -137,6 +139,19 @@ async def server(tmp_path: Path, bundle) -> AsyncIterator[Server]:
             print(process.log[-8000:])  # shown where the test fails
 
 
+@pytest.fixture
+async def prepared_host(site: Site, bundle) -> Callable[[str], Awaitable[Host]]:
+    """Of scenes that are not about preparing it, which takes longest."""
+    made = await ready.by_haechi(bundle)
+
+    async def add(name: str) -> Host:
+        host = await site.host(name, image=made.image, seeds=made.seeds)
+        await ready.forget(host)
+        return host
+
+    return add
+
+
 async def nodes(host: Host) -> dict[str, bool]:
     """Name → Ready, as the host's own user sees them with their own kubectl."""
     words = await host.shell(f"sudo -u {host.keeper.user} -i kubectl get nodes -o json")
@@ -188,9 +203,9 @@ async def test_a_cluster_from_bare_hosts_and_back(site: Site, server: Server):
 
 
 async def test_a_server_that_is_killed_again_and_again_ends_what_it_began(
-    site: Site, server: Server
+    site: Site, server: Server, prepared_host
 ):
-    master, worker = await site.add(2)
+    master, worker = await site.host("master"), await prepared_host("worker")
     for host in (master, worker):
         await server.know(host)
     wish = server.wish([master], [worker])
@@ -210,8 +225,8 @@ async def test_a_server_that_is_killed_again_and_again_ends_what_it_began(
     assert await nodes(master) == {master.name: True, worker.name: True}
 
 
-async def test_a_kubelet_that_cannot_start_is_told_in_its_own_words(site: Site, server: Server):
-    master = await site.host("master")
+async def test_a_kubelet_that_cannot_start_is_told_in_its_own_words(server: Server, prepared_host):
+    master = await prepared_host("master")
     await server.know(master)
     broken = {**PROFILE, "kubelet": {**profile.KUBELET, "featureGates": {"NoSuchGate": True}}}
     formed = await server.call("POST", "/clusters", json=server.wish([master], [], profile=broken))
@@ -224,12 +239,13 @@ async def test_a_kubelet_that_cannot_start_is_told_in_its_own_words(site: Site, 
 
 
 async def test_hosts_that_die_hinder_nobody_and_are_cleaned_when_they_return(
-    site: Site, server: Server
+    site: Site, server: Server, prepared_host
 ):
     """A worker stops for half a minute while it is prepared, and goes on; another dies while it joins;
     one is off while the cluster is deleted.
     """
-    master, worker, lost = await site.add(3)
+    worker = await site.host("worker")
+    master, lost = await prepared_host("master"), await prepared_host("lost")
     for host in (master, worker, lost):
         await server.know(host)
     formed = await server.call("POST", "/clusters", json=server.wish([master], [worker, lost]))

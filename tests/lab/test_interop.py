@@ -14,8 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from haechi.domains.clusters.bundle.model import Bundle
 from haechi.testing.packages import zip_of
-from lab import Host, Site, byhand, faults
+from lab import Host, Site, byhand, faults, ready
 
 from .agents import ACCEPT, PROFILE, Fleet, agent_image, fleet  # noqa: F401 - fixtures
 
@@ -129,8 +130,8 @@ def codes(reply: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.fixture
-async def hosts(prepared_hosts) -> list[Host]:
-    made: list[Host] = await prepared_hosts(3)
+async def hosts(site: Site, bundle: Bundle, agent_image: str) -> list[Host]:  # noqa: F811
+    made = await (await ready.by_haechi(bundle, agent=agent_image)).add(site, 3)
     for host in made:
         await enter_by_its_name(host)
     return made

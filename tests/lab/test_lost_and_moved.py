@@ -157,7 +157,7 @@ class Cluster:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(bundle, tmp_path_factory, agent_image) -> AsyncIterator[Cluster]:  # noqa: F811
-    prepared = await ready.by_haechi(bundle)
+    prepared = await ready.by_haechi(bundle, agent=agent_image)
     async with Site() as site:
         hosts = await prepared.add(site, 2)
         made = Cluster(site, tmp_path_factory.mktemp("server") / "data", agent_image, hosts)

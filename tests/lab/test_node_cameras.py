@@ -15,7 +15,7 @@ from haechi.cli.main import main
 from haechi.protocol.desired import NODE_AGENT_ADDRESS
 from haechi.testing import packages
 from haechi.testing.cameras import Login, simulated_cameras
-from lab import Host
+from lab import Host, ready
 from lab.yard import KUBECTL, Yard
 
 from .agents import agent_image, built  # noqa: F401 - a fixture
@@ -191,12 +191,12 @@ async def agent_brought(yard: Yard, device_id: str) -> None:
 
 async def test_a_camera_at_a_node(
     site,
-    prepared_hosts,
+    bundle,
     tmp_path,
     agent_image,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ):
-    (node,) = await prepared_hosts(1)
+    (node,) = await (await ready.by_haechi(bundle, agent=agent_image)).add(site, 1)
     flags = {"registry.listen": f"{site.gateway}:0", "agents.image": agent_image}
     login = Login("viewer", PASSWORD)
     async with (

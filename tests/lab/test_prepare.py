@@ -183,20 +183,20 @@ async def test_docker_that_was_there_goes_on_and_gets_its_own_containerd_back(
     assert (await docker_host.shell(running)).count("true") == 2
 
 
-async def test_gpu_tools_do_not_lose_the_settings(bare_host, reach, bundle):
-    async with await reach.shell(bare_host) as shell:
-        await prepare(shell, bundle)
+async def test_gpu_tools_do_not_lose_the_settings(prepared_hosts, reach):
+    (node,) = await prepared_hosts(1)
+    async with await reach.shell(node) as shell:
         # A drop-in of theirs beside ours: both hold.
-        await bare_host.shell(f"cat > {runtime.DROP_INS}/99-nvidia.toml", stdin=NVIDIA.encode())
+        await node.shell(f"cat > {runtime.DROP_INS}/99-nvidia.toml", stdin=NVIDIA.encode())
         assert await registry_trust.check(shell) == []
-        assert "nvidia-container-runtime" in await bare_host.shell("containerd config dump")
+        assert "nvidia-container-runtime" in await node.shell("containerd config dump")
         # Their older way: the main file is written anew.
-        await bare_host.shell(f"cat > {runtime.CONTAINERD_CONFIG}", stdin=NVIDIA.encode())
-        await bare_host.shell(f"mv {runtime.DROP_INS} {runtime.DROP_INS}.away")
+        await node.shell(f"cat > {runtime.CONTAINERD_CONFIG}", stdin=NVIDIA.encode())
+        await node.shell(f"mv {runtime.DROP_INS} {runtime.DROP_INS}.away")
         lost = await registry_trust.check(shell)
         assert any("config_path" in one for one in lost)
         assert await registry_trust.repair(shell, log=print)
         assert await registry_trust.check(shell) == []
         assert not await registry_trust.repair(shell, log=print)
-        assert "nvidia-container-runtime" in await bare_host.shell("containerd config dump")
-        await eventually(lambda: bare_host.holds("ctr version"), 60)
+        assert "nvidia-container-runtime" in await node.shell("containerd config dump")
+        await eventually(lambda: node.holds("ctr version"), 60)

@@ -30,6 +30,10 @@ from haechi.protocol.commands import RegistryAccess
 
 OnText = Callable[[str], None]
 _QUICK_S: Final = 60.0
+_DIAL: Final = "10s"
+"""Four tries of TCP. containerd's own 30 s are waited for at each of several requests of a pull, so
+that a registry which is out of reach would be told of minutes later.
+"""
 _IMPORTS: Final = re.compile(r"^imports\s*=\s*\[[^\]]*\]", re.MULTILINE)
 
 
@@ -38,7 +42,7 @@ def hosts_toml(access: RegistryAccess) -> str:
     host = access.name.partition(":")[0]
     port = access.address.rpartition(":")[2]
     url = f"https://{host}:{port}"
-    table: dict[str, Any] = {"capabilities": ["pull", "resolve"]}
+    table: dict[str, Any] = {"capabilities": ["pull", "resolve"], "dial_timeout": _DIAL}
     if access.ca_pem:
         table["ca"] = f"{folder_of(access.name)}/ca.crt"
     if access.user:
