@@ -36,7 +36,7 @@ async def test_trusted_once_then_nothing_to_do_then_taken_back():
     (url,) = table["host"]
     assert url == table["server"] == "https://registry.haechi.internal:5443"
     assert table["host"][url]["capabilities"] == ["pull", "resolve"]
-    assert table["host"][url]["dial_timeout"] == "10s"
+    assert table["host"][url]["dial_timeout"] == "3s"
     assert table["host"][url]["ca"] == f"{FOLDER}/ca.crt"
     assert table["host"][url]["header"]["Authorization"] == "Basic ZGV2LWE6c2UiY3JldA=="
     assert stat.S_IMODE(shell.files[f"{FOLDER}/hosts.toml"].mode) == 0o600

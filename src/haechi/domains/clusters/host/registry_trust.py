@@ -30,9 +30,9 @@ from haechi.protocol.commands import RegistryAccess
 
 OnText = Callable[[str], None]
 _QUICK_S: Final = 60.0
-_DIAL: Final = "10s"
-"""Four tries of TCP. containerd's own 30 s are waited for at each of several requests of a pull, so
-that a registry which is out of reach would be told of minutes later.
+_DIAL: Final = "3s"
+"""containerd dials eight times for each of two requests before it gives up. With its own 30 s that
+is more than kubelet waits for a pull: a registry out of reach would be told of after two minutes.
 """
 _IMPORTS: Final = re.compile(r"^imports\s*=\s*\[[^\]]*\]", re.MULTILINE)
 
