@@ -91,6 +91,15 @@ async def partition(host: Host, *others: str) -> None:
     await host.on_its_network("nft", "-f", "-", stdin=rules.encode())
 
 
+async def end_connections(host: Host, address: str, port: int) -> None:
+    """Of the host's programs to that server: without them they would wait on one that is cut for as
+    long as they have patience, with them they try to reach it anew.
+    """
+    # What it says of the last one, which is gone then, is no error.
+    kill = ("ss", "--kill", "dst", address, "dport", "=", f":{port}")
+    await host.on_its_network(*kill, check=False)
+
+
 async def readdress(site: Site, host: Host, address: str | None = None) -> str:
     """It gets another address, as by DHCP: its interface goes and comes. Returns the new one."""
     new = address or site.free_address()

@@ -11,7 +11,7 @@ from typing import Self
 CGROUPS = Path("/sys/fs/cgroup")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENTER = 'for place in $CGROUPS; do echo $$ > "$place"; done; exec "$@"'
-AGAIN = 'until sh -euc "$1"; do sleep 0.5; done'
+AGAIN = 'until sh -euc "$1"; do sleep 1; done'
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ ACCEPT = [
 ]
 BASE_IMAGE = {"source": "python:3.11-slim", "target": "haechi/python:3.11-slim"}
 NO_AGENT = "nobody/has-it:1"
+QUICK_S = 0.1
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -132,7 +133,7 @@ class Stand:
     async def until(
         self, what: str, true: Callable[[], Awaitable[Any]], within_s: float = LIMIT_S
     ) -> Any:
-        return await waiting.until(what, true, within_s, Refused)
+        return await waiting.until(what, true, within_s, Refused, pause_s=QUICK_S)
 
     # --- hosts and clusters
 

@@ -166,13 +166,15 @@ class Yard:
     async def deploy(self, version_id: str, host: Host, **wishes: Any) -> Operation:
         return await self.ended(await self.begin_deploy(version_id, host, **wishes))
 
-    async def until_step(self, operation: Operation, step: str) -> None:
+    async def until_step(self, operation: Operation, *steps: str) -> None:
+        """At one of them: several where the first may be over before one looks."""
+
         async def there() -> bool:
             now = await self.haechi.operations.get(operation.id)
             assert not now.state.ended, now.error
-            return bool(now.step == step)
+            return now.step in steps
 
-        await self.until(f"{operation.kind} is at {step}", there)
+        await self.until(f"{operation.kind} is at {' or '.join(steps)}", there, pause_s=0.1)
 
     async def log(self, operation: Operation) -> str:
         """What it has said so far."""
@@ -201,9 +203,13 @@ class Yard:
         return {"presence": "none", "reason": "none"}
 
     async def until(
-        self, what: str, true: Callable[[], Awaitable[Any]], timeout_s: float = LIMIT_S
+        self,
+        what: str,
+        true: Callable[[], Awaitable[Any]],
+        timeout_s: float = LIMIT_S,
+        **pace: float,
     ) -> Any:
-        return await waiting.until(what, true, timeout_s)
+        return await waiting.until(what, true, timeout_s, **pace)
 
     async def until_all_run(self, control_plane: Host) -> None:
         """All pods of the cluster: forming waits for one of CoreDNS', not for both."""

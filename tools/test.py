@@ -188,9 +188,10 @@ def e2e() -> Count:
 def lab() -> Count:
     """Real hosts, real Kubernetes (`make test-lab`). Not in the default list: it has its own.
 
-    Its conftest says who gets what. Three at a time fill two cores.
+    Its conftest says who gets what. Five at a time fill two cores: most of them wait for outages to
+    be over and for nodes to be found dead.
     """
-    beside = ("-n", "3", "--dist", "loadscope", "--no-loadscope-reorder")
+    beside = ("-n", "5", "--dist", "loadscope", "--no-loadscope-reorder")
     return real_parts("tests/lab", beside=beside)
 
 

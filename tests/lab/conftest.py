@@ -21,23 +21,21 @@ from lab import Host, Site, engine, images, ready
 LONGEST = (
     "test_care",
     "test_deploy_faults",
-    "test_lost_and_moved",
     "test_high_availability",
+    "test_lost_and_moved",
     "test_howto",
+    "test_docker_ssh",
+    "test_ansible",
     "test_deploy",
     "test_agents",
-    "test_docker_ssh",
-    "test_form",
-    "test_interop",
-    "test_ansible",
     "test_node_cameras",
-    "test_distribution",
+    "test_interop",
     "test_kube_engine",
+    "test_distribution",
+    "test_form",
     "test_prepare",
 )
-"""Begun first, so that at the end none of them is left alone while all else is done; those that wait
-most (for outages to be over, for nodes to be found dead) not all at once.
-"""
+"""Begun first, so that at the end none of them is left alone while all else is done."""
 
 
 Site.etcd_in_memory = True  # nothing is measured here

@@ -250,7 +250,8 @@ async def joining(cluster: Cluster, host: Host) -> Operation:
     operation: Operation = await yard.haechi.clusters.add_node(
         cluster.id, [device_id], consent=Consent(ACCEPT), by=SYSTEM
     )
-    await yard.until_step(operation, "join_workers")
+    # In time: kubeadm needs a second or two.
+    await yard.until_step(operation, "snapshot", "prepare", "join_workers")
     await faults.partition(host, cluster.master.address)
     await host.until(JOINS, "kubeadm is at work", timeout_s=300)
     return operation

@@ -186,7 +186,11 @@ async def test_a_gpu_tool_that_drops_the_registry_does_not_keep_the_image_away(s
 async def test_a_registry_that_is_away_is_waited_for(scene: Scene):
     version = await scene.make("3")
     before = await scene.pods()
+    registry = scene.yard.haechi.registry_parts.names.pull
     await faults.partition(scene.worker, scene.yard.site.gateway)
+    await faults.end_connections(
+        scene.worker, scene.yard.site.gateway, int(registry.rpartition(":")[2])
+    )
     try:
         operation = await scene.yard.begin_deploy(version, scene.worker)
         await scene.until_said(operation, "agent.registry_unreachable")

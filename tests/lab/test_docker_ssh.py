@@ -37,7 +37,7 @@ while True:
         urllib.request.urlopen(call, timeout=5).read()
     except OSError as error:
         print("not taken:", error, flush=True)
-    time.sleep(0.3)
+    time.sleep(0.5)
 """
 CRASH = 'import sys\nprint("the model file is damaged", flush=True)\nsys.exit(3)\n'
 DOCKERFILE = 'FROM python:3.11-slim\nCOPY main.py /main.py\nCMD ["python3", "/main.py"]\n'
@@ -146,7 +146,7 @@ class Dock:
                 agent = (await self.server.client.get(f"/devices/{device_id}/agent")).json()
                 if (agent["presence"], agent["presence_reason"]) == (presence, reason):
                     break
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.5)
         shown = (await self.server.client.get(f"/devices/{device_id}")).json()
         assert shown["state"] == presence
 
@@ -154,7 +154,7 @@ class Dock:
         before = await self.results(deployment_id)
         async with asyncio.timeout(LIMIT_S):
             while await self.results(deployment_id) <= before:
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.5)
 
 
 async def names(host: Host) -> list[str]:
@@ -287,7 +287,7 @@ async def test_what_vanished_comes_back_and_a_host_that_was_off_goes_on(dock: Do
     await dock.host.shell(f"docker rm -f {one['name']}")
     async with asyncio.timeout(LIMIT_S):
         while await names(dock.host) != [one["name"]]:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.5)
     await dock.until_more_results(one["id"])
 
     await dock.host.kill()
@@ -399,7 +399,7 @@ async def test_a_host_with_a_new_address_is_found_by_its_key(safe_dock: Dock):
     new = await faults.readdress(dock.site, dock.host)
     async with asyncio.timeout(LIMIT_S):
         while (await dock.server.client.get(f"/devices/{device}")).json()["address"] != new:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.5)
     await dock.until_presence(device, "ok", "connected")
     await dock.until_more_results(one["id"])
     removed = await dock.ended(await dock.server.client.delete(f"/deployments/{one['id']}"))

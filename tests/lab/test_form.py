@@ -29,10 +29,10 @@ ACCEPT += ["other_runtime"]
 
 
 async def until(true: Callable[[], Awaitable[Any]], within_s: float) -> Any:
-    """Ask a few times a second, not more: the machine has little to give."""
+    """Ask twice a second, not more: the machine has little to give."""
     async with asyncio.timeout(within_s):
         while not (found := await true()):
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.5)
         return found
 
 

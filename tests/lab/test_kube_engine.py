@@ -114,7 +114,7 @@ class Cluster:
     async def until(self, deployment_id: str, *states: str) -> Any:
         async with asyncio.timeout(LIMIT_S):
             while (status := await self.status(deployment_id)).state not in states:
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.5)
         return status
 
     async def kubectl(self, command: str) -> str:

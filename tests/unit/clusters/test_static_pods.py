@@ -1,6 +1,7 @@
 """How a control plane's pod is restarted, against a runtime and a clock made of small programs."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,13 @@ case "$1 $2" in
   ;;
 esac
 """
+# A kubelet that waits longer after each end of a container starts one as soon as it is begun anew.
+SYSTEMCTL = """\
+#!/bin/sh
+cd "$(dirname "$0")"
+echo "$@" >> systemctl-calls
+[ ! -e backs-off ] || touch comes
+"""
 SLEEP = """\
 #!/bin/sh
 cd "$(dirname "$0")"
@@ -35,16 +43,17 @@ left=$(($(cat left) - 1)); echo "$left" > left
 
 @pytest.fixture
 def restart(tmp_path):
-    def run(*, patience, comes=True, runs=True, grace=3, limit=20):
-        for name, text in (("ctr", CTR), ("sleep", SLEEP)):
+    def run(*, patience, comes=True, runs=True, backs_off=False, grace=3, limit=20):
+        for name, text in (("ctr", CTR), ("sleep", SLEEP), ("systemctl", SYSTEMCTL)):
             (tmp_path / name).write_text(text)
             (tmp_path / name).chmod(0o755)
         (tmp_path / "patience").write_text(str(patience))
-        for name, there in (("alive-old", runs), ("will-come", comes)):
+        wanted = (("alive-old", runs), ("will-come", comes), ("backs-off", backs_off))
+        for name, there in wanted:
             if there:
                 (tmp_path / name).touch()
         ran = subprocess.run(
-            ["/bin/sh", "-c", RESTART_SCRIPT, "x", "kube-apiserver", str(grace), str(limit)],
+            ["/bin/sh", "-c", RESTART_SCRIPT, "x", "kube-apiserver", str(grace), str(limit), "4"],
             env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
             capture_output=True,
             text=True,
@@ -57,10 +66,16 @@ def restart(tmp_path):
     return run
 
 
-def test_one_that_ends_in_time_is_not_killed(restart):
+def kubelet_begun(folder: Path) -> int:
+    calls = folder / "systemctl-calls"
+    return calls.read_text().count("restart kubelet") if calls.exists() else 0
+
+
+def test_one_that_ends_in_time_is_not_killed(restart, tmp_path):
     ran, signals = restart(patience=2)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert signals == ["SIGTERM old"]
+    assert kubelet_begun(tmp_path) == 0
 
 
 def test_one_that_waits_for_its_watches_is_killed_after_its_grace(restart):
@@ -73,6 +88,12 @@ def test_one_that_does_not_run_is_waited_for(restart):
     ran, signals = restart(patience=1, runs=False)
     assert ran.returncode == 0
     assert signals == []
+
+
+def test_a_kubelet_that_backs_off_is_begun_anew_instead_of_waited_for(restart, tmp_path):
+    ran, _ = restart(patience=1, runs=False, comes=False, backs_off=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert kubelet_begun(tmp_path) == 1
 
 
 def test_one_that_does_not_come_back_is_said(restart):
