@@ -188,10 +188,11 @@ def e2e() -> Count:
 def lab() -> Count:
     """Real hosts, real Kubernetes (`make test-lab`). Not in the default list: it has its own.
 
-    Its conftest says who gets what. Five at a time fill two cores: most of them wait for outages to
-    be over and for nodes to be found dead.
+    Its conftest says who gets what. Four at a time fill two cores: most of them wait for outages to
+    be over and for nodes to be found dead. With more, all take longer, and clusters cost by the
+    second.
     """
-    beside = ("-n", "5", "--dist", "loadscope", "--no-loadscope-reorder")
+    beside = ("-n", "4", "--dist", "loadscope", "--no-loadscope-reorder")
     return real_parts("tests/lab", beside=beside)
 
 

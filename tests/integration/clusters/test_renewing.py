@@ -38,7 +38,7 @@ class Nodes:
             shell.on(word, do=lambda _, word=word: self._note(device_id, word.split()[-1]))
         shell.on(
             lambda line: "' haechi-restart " in line,
-            do=lambda call: self._note(device_id, call.command.split()[-4]),
+            do=lambda call: self._note(device_id, call.command.split()[-3]),
         )
         return shell
 

@@ -86,7 +86,7 @@ async def test_control_planes_are_renewed_one_after_the_other(world, lab, three)
         shell.on("kubeadm certs renew", do=lambda _, d=device_id: order.append((d, "renew")))
         shell.on(
             lambda line: "' haechi-restart " in line,
-            do=lambda call, d=device_id: order.append((d, call.command.split()[-4])),
+            do=lambda call, d=device_id: order.append((d, call.command.split()[-3])),
         )
     await done(world, await world.upkeep.renew_certificates(three, by=SYSTEM))
     pods = ["renew", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]

@@ -14,18 +14,17 @@ HELD_FOLDER: Final = "/etc/kubernetes/manifests.haechi"
 ALL: Final = ("kube-controller-manager", "kube-scheduler", "kube-apiserver", "etcd")
 """In the order in which they can be ended without one crying for another."""
 STOP_S: Final = 180
-READY_S: Final = 180
+BACK_OFF_S: Final = 300
+"""So long a kubelet waits at most before it starts a container again that has ended many times, as
+the control plane's do where their certificates have ended.
+"""
+READY_S: Final = BACK_OFF_S + 120
 GRACE_S: Final = {"kube-apiserver": 10}
 """After that a restarted pod is killed; others get `_GRACE_S`, as the kubelet gives. An API server
 takes nothing new from its SIGTERM on, answers what it has begun within moments, and then waits a
 minute for watches that never end of themselves. It keeps nothing that could be lost.
 """
 _GRACE_S: Final = 30
-PATIENCE_S: Final = 6
-"""So long nothing runs, then the kubelet is begun anew. After each end of a container it waits
-longer before it starts the next, up to five minutes, and where certificates have ended, a control
-plane's containers have ended many times; a kubelet that has just begun does not wait.
-"""
 
 HOLD_SCRIPT: Final = """\
 set -eu
@@ -65,7 +64,7 @@ systemctl is-active --quiet kubelet || systemctl start kubelet
 """
 RESTART_SCRIPT: Final = """\
 set -eu
-name=$1; grace=$2; limit=$3; patience=$4
+name=$1; grace=$2; limit=$3
 filter="labels.\\"io.kubernetes.container.name\\"==$name"
 alive() {
   ids=$(ctr -n k8s.io tasks ls | awk 'NR > 1 && $3 == "RUNNING" { print $1 }')
@@ -76,17 +75,13 @@ alive() {
 before=$(alive)
 for old in $before; do ctr -n k8s.io tasks kill -s SIGTERM "$old" || :; done
 sleep 1
-waited=0; gone=0
+waited=0
 while true; do
   now=; left=
   for id in $(alive); do
     case " $(echo $before) " in *" $id "*) left="$left $id" ;; *) now=$id ;; esac
   done
   if [ -n "$now" ] && [ -z "$left" ]; then exit 0; fi
-  if [ -z "$left" ]; then
-    gone=$((gone + 1))
-    if [ $((gone % 30)) -eq "$patience" ]; then systemctl restart kubelet; fi
-  fi
   waited=$((waited + 1))
   if [ "$waited" -eq "$grace" ]; then
     for old in $left; do ctr -n k8s.io tasks kill -s SIGKILL "$old" || :; done
@@ -113,4 +108,4 @@ async def restart(shell: Shell, name: str) -> None:
     """End one pod's container and wait for the one that the kubelet starts in its place."""
     grace_s = str(GRACE_S.get(name, _GRACE_S))
     argv = ["sh", "-c", RESTART_SCRIPT, "haechi-restart", name, grace_s, str(READY_S)]
-    await shell.run([*argv, str(PATIENCE_S)], root=True, timeout_s=READY_S + 60)
+    await shell.run(argv, root=True, timeout_s=READY_S + 60)
