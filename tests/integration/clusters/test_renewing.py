@@ -36,6 +36,7 @@ class Nodes:
         shell.on(lambda line: "kubeadm kubeconfig user" in line, do=self._user)
         for word in ("kubeadm certs renew", "systemctl restart kubelet"):
             shell.on(word, do=lambda _, word=word: self._note(device_id, word.split()[-1]))
+        shell.on(lambda line: "' haechi-hold " in line, do=lambda _: self._note(device_id, "hold"))
         shell.on(
             lambda line: "' haechi-restart " in line,
             do=lambda call: self._note(device_id, call.command.split()[-3]),
@@ -144,7 +145,7 @@ async def test_where_all_has_ended_every_control_plane_gets_its_own_before_any_i
     nodes.order.clear()
     done = await nodes.renew(three)
     assert done.state == "succeeded", await world.log(done)
-    restarted = nodes.order.index(next(one for one in nodes.order if one[1] == "etcd"))
+    restarted = nodes.order.index(next(one for one in nodes.order if one[1] == "hold"))
     before = nodes.order[:restarted]
     for device_id in THREE:
         assert (device_id, "renew") in before

@@ -131,19 +131,31 @@ class Renewing:
             log = board.log(member)
             await board.stage(member, "renewing", place / len(members))
 
-            async def renew(shell: Shell) -> None:
-                await _renew_files(shell)
-                for name in RESTART_ORDER:
-                    await static_pods.restart(shell, name)
-                    if name == "etcd":
-                        await self._peace(shell)
-
-            await self._c.on_host(member.device_id, renew, log=log)
+            had_ended = member.device_id in run.ctx.get("ended", ())
+            await self._c.on_host(
+                member.device_id, self._anew if had_ended else self._one_by_one, log=log
+            )
             # Before the API is asked: the one kept here may have ended.
             await self._joining.take_kubeconfig(cluster, member, log)
             await self._joining.api_answers(run.subject)
             done.append(member.device_id)
             await board.stage(member, "renewed")
+
+    async def _one_by_one(self, shell: Shell) -> None:
+        await _renew_files(shell)
+        for name in RESTART_ORDER:
+            await static_pods.restart(shell, name)
+            if name == "etcd":
+                await self._peace(shell)
+
+    async def _anew(self, shell: Shell) -> None:
+        """Where certificates had ended nobody is served, and the kubelet waits longer and longer
+        before it starts again what has ended so often; pods that come to it anew it starts at once.
+        """
+        await _renew_files(shell)
+        await static_pods.hold(shell)
+        await static_pods.release(shell)
+        await self._peace(shell)
 
     async def kubelets(self, run: Run) -> None:
         c, board = self._c, Board(run)
