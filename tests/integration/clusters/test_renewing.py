@@ -153,6 +153,19 @@ async def test_where_all_has_ended_every_control_plane_gets_its_own_before_any_i
     assert sorted(done.ctx["result"]["renewed"]) == sorted(THREE)
 
 
+async def test_a_renewal_that_fails_leaves_no_control_plane_held_back(world, nodes):
+    cluster_id = await world.formed()
+    nodes.lab.ends_at = ended()
+    shell = nodes.shell("dev-m")
+    shell.on(
+        lambda line: "' haechi-hold " in line, status=75, stderr="still running: kube-apiserver"
+    )
+    done = await nodes.renew(cluster_id)
+    assert done.error["code"] == "clusters.host_command_failed"
+    pods = [line for line in shell.commands() if "' haechi-hold " in line or "release" in line]
+    assert "' haechi-release " in pods[-1]
+
+
 async def test_what_has_not_ended_is_renewed_one_after_the_other_as_ever(world, nodes, three):
     nodes.lab.ends_at = datetime.now(UTC) + timedelta(days=10)
     nodes.order.clear()

@@ -53,6 +53,7 @@ class Renewing:
                     "renew",
                     Text("제어 노드 인증서 갱신", "Renew those of the control planes"),
                     self.renew,
+                    self.release,
                     timeout_s=3600,
                 ),
                 Step("kubelets", Text("kubelet 확인", "See to the kubelets"), self.kubelets),
@@ -141,16 +142,27 @@ class Renewing:
             done.append(member.device_id)
             await board.stage(member, "renewed")
 
+    async def release(self, run: Run) -> None:
+        """Nothing stays held back where this is cut off."""
+        board = Board(run)
+        for member in await self._control_planes(run.subject):
+            if member.device_id in run.ctx.get("ended", ()):
+                await self._c.on_host(
+                    member.device_id, static_pods.release, log=board.log(member), away_s=0
+                )
+
     async def _one_by_one(self, shell: Shell) -> None:
         await _renew_files(shell)
+        # Of an earlier try, whose host went away in the middle.
+        await static_pods.release(shell)
         for name in RESTART_ORDER:
             await static_pods.restart(shell, name)
             if name == "etcd":
                 await self._peace(shell)
 
     async def _anew(self, shell: Shell) -> None:
-        """Where certificates had ended nobody is served, and the kubelet waits longer and longer
-        before it starts again what has ended so often; pods that come to it anew it starts at once.
+        """All at once: where certificates had ended, its pods end again and again, and the kubelet
+        waits longer and longer before it starts them; pods that come to it anew it starts at once.
         """
         await _renew_files(shell)
         await static_pods.hold(shell)
