@@ -241,7 +241,8 @@ async def remove(chosen: Sequence[Thing]) -> None:
             await podman(*end, timeout_s=300)
         for name in hosts:
             shutil.rmtree(memory_of(name), ignore_errors=True)
-    for thing in chosen:
+    # By its network a site is known to have been left: that goes last.
+    for thing in sorted(chosen, key=lambda thing: thing.kind == "network"):
         if thing.kind == "fence":
             await run(["nft", "delete", "table", "inet", thing.name], check=False)
         if thing.kind == "network":

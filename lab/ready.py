@@ -52,9 +52,9 @@ async def by_haechi(found: Bundle, *, agent: str = "") -> Prepared:
     """As nodes on which AIs have run before: the layers of this machine's Python image are there.
     `agent`: an image of its Docker that is there too, as haechi brings it.
     """
-    held = {BASE: "lab.invalid/base:1"}
-    if agent:
-        held[agent] = f"{REPOSITORY}:{(await _id_of(agent))[:12]}"
+    held = [BASE, agent] if agent else [BASE]
+    ids = [await _id_of(image) for image in held]
+    names = ["lab.invalid/base:1", f"{REPOSITORY}:{ids[-1][:12]}"]
 
     async def do(_site: Site, host: Host) -> None:
         wanted = prepare.Preparation(found, "control_plane", profile.CONTAINERD)
@@ -64,12 +64,11 @@ async def by_haechi(found: Bundle, *, agent: str = "") -> Prepared:
                 await prepare.prepare(shell, wanted, log=print, progress=lambda _: None)
         finally:
             await hosts.close()
-        for image, name in held.items():
+        for image, name in zip(held, names, strict=False):
             await _import(host, image, name)
 
     code = sorted(Path(prepare.__file__).parent.rglob("*.*"))
     texts = [file.read_text() for file in code if file.suffix in {".py", ".sh"}]
-    ids = [await _id_of(image) for image in held]
     name = "prepared-agent" if agent else "prepared"
     return await prepared(name, [found.digest, *texts, str(profile.CONTAINERD), *ids], do)
 

@@ -14,7 +14,9 @@ from lab import engine, images
 
 REGISTRY = Path("registry/data/docker")
 AGENTS = Path("agent-images")
-BLOBS = "blobs"
+ARCHIVES = "agent-*.tar.gz"
+KEEP = 4
+"""Archives: tests make a few agents' images of their own."""
 
 
 def _shelf() -> Path:
@@ -34,34 +36,34 @@ async def lay(data_dir: Path) -> None:
 
 async def keep_base(data_dir: Path) -> None:
     """Right after it has mapped the base image, while nothing else is in its registry."""
-    await _keep(data_dir, REGISTRY)
-
-
-async def keep_agent(data_dir: Path) -> None:
-    """When it has ended. The newest one is kept."""
-    if any((data_dir / AGENTS).glob("agent-*.tar.gz")):
-        await _keep(data_dir, AGENTS)
-
-
-async def _keep(data_dir: Path, part: Path) -> None:
-    kept = _shelf() / part
+    kept = _shelf() / REGISTRY
     async with images.alone():
-        if _names(kept) == _names(data_dir / part):
+        if _contents(kept) == _contents(data_dir / REGISTRY):
             return
         scratch = kept.with_name(f".{kept.name}")
         for old in (scratch, kept):
             shutil.rmtree(old, ignore_errors=True)
-        _link(data_dir / part, scratch)
+        _link(data_dir / REGISTRY, scratch)
         scratch.rename(kept)
 
 
-def _names(folder: Path) -> set[str]:
+async def keep_agent(data_dir: Path) -> None:
+    """When it has ended; the newest few are kept."""
+    kept = _shelf() / AGENTS
+    async with images.alone():
+        kept.mkdir(parents=True, exist_ok=True)
+        for archive in (data_dir / AGENTS).glob(ARCHIVES):
+            if not (kept / archive.name).exists():
+                _copy(str(archive), str(kept / archive.name))
+        oldest_first = sorted(kept.glob(ARCHIVES), key=lambda path: path.stat().st_mtime)
+        for archive in oldest_first[:-KEEP]:
+            archive.unlink()
+
+
+def _contents(folder: Path) -> set[str]:
     """Of what is large: it is named by its content."""
-    return {str(path.relative_to(folder)) for path in _large(folder)}
-
-
-def _large(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and _is_content(path)]
+    found = (path for path in folder.rglob("*") if _is_content(path))
+    return {str(path.relative_to(folder)) for path in found}
 
 
 def _is_content(path: Path) -> bool:
@@ -70,11 +72,12 @@ def _is_content(path: Path) -> bool:
 
 
 def _link(source: Path, target: Path) -> None:
-    def copy(one: str, to: str) -> None:
-        if _is_content(Path(one)):
-            with contextlib.suppress(OSError):  # on another file system it is copied
-                os.link(one, to)
-                return
-        shutil.copy2(one, to)
+    shutil.copytree(source, target, copy_function=_copy)
 
-    shutil.copytree(source, target, copy_function=copy)
+
+def _copy(one: str, to: str) -> None:
+    if _is_content(Path(one)):
+        with contextlib.suppress(OSError):  # on another file system it is copied
+            os.link(one, to)
+            return
+    shutil.copy2(one, to)

@@ -207,9 +207,10 @@ class Yard:
         what: str,
         true: Callable[[], Awaitable[Any]],
         timeout_s: float = LIMIT_S,
-        **pace: float,
+        *,
+        pause_s: float = waiting.PAUSE_S,
     ) -> Any:
-        return await waiting.until(what, true, timeout_s, **pace)
+        return await waiting.until(what, true, timeout_s, pause_s=pause_s)
 
     async def until_all_run(self, control_plane: Host) -> None:
         """All pods of the cluster: forming waits for one of CoreDNS', not for both."""

@@ -18,7 +18,7 @@ from haechi.core.ids import new_id
 from haechi.domains.deployments import store as deployments
 from haechi.domains.deployments.model import Deployment, DeploymentState, Wishes
 from haechi.testing.server import RunningServer, running_server
-from lab import Host, Site, engine, profile, stock, waiting
+from lab import Host, Site, engine, profile, ready, stock, waiting
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 240.0
@@ -33,7 +33,6 @@ PROFILE = {
 }
 
 
-BASE = "haechi/python:3.11-slim"
 IMAGES = "haechi-test/lab-agent"
 KEEP = 6
 """Of the images of earlier code, and of the few that tests make of them."""
@@ -57,7 +56,7 @@ def built(image: str, suffix: str, dockerfile: str) -> str:
 
 def state_of_agent() -> str:
     """Of all that its image is made of."""
-    found = hashlib.sha256(docker("image", "inspect", "-f", "{{.Id}}", BASE).encode())
+    found = hashlib.sha256(docker("image", "inspect", "-f", "{{.Id}}", ready.BASE).encode())
     places = ("packaging/agent", "src/haechi", "requirements.lock", "tools/provision")
     for place in places:
         for file in sorted([ROOT / place, *(ROOT / place).rglob("*")]):

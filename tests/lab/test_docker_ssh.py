@@ -37,7 +37,7 @@ while True:
         urllib.request.urlopen(call, timeout=5).read()
     except OSError as error:
         print("not taken:", error, flush=True)
-    time.sleep(0.5)
+    time.sleep(0.3)
 """
 CRASH = 'import sys\nprint("the model file is damaged", flush=True)\nsys.exit(3)\n'
 DOCKERFILE = 'FROM python:3.11-slim\nCOPY main.py /main.py\nCMD ["python3", "/main.py"]\n'

@@ -14,18 +14,9 @@ import pytest
 
 from haechi.testing.processes import PASSWORD, ServerProcess
 from lab import Host, Site, profile, ready
+from lab.stand import ACCEPT, PROFILE
 
 FORM_S = 900.0
-PROFILE = {
-    "kubelet": profile.KUBELET,
-    "kube_proxy": profile.KUBE_PROXY,
-    "containerd": profile.CONTAINERD,
-    "ignore_preflight": profile.IGNORE_PREFLIGHT,
-}
-ACCEPT = ["host_key_unknown", "module_missing", "disk_nearly_full", "memory_scarce"]
-"""What lab hosts may be told of: they share the machine's kernel, disk and memory."""
-ACCEPT += ["other_runtime"]
-"""And what prepared ones have."""
 
 
 async def until(true: Callable[[], Awaitable[Any]], within_s: float) -> Any:
@@ -140,14 +131,16 @@ async def server(tmp_path: Path, bundle) -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def prepared_host(site: Site, bundle) -> Callable[[str], Awaitable[Host]]:
-    """Of scenes that are not about preparing it, which takes longest."""
-    made = await ready.by_haechi(bundle)
+async def prepared_before(prepared_hosts) -> Callable[[int], Awaitable[list[Host]]]:
+    """Not by haechi, as far as that knows: for scenes that are not about preparing, which takes
+    longest.
+    """
 
-    async def add(name: str) -> Host:
-        host = await site.host(name, image=made.image, seeds=made.seeds)
-        await ready.forget(host)
-        return host
+    async def add(count: int) -> list[Host]:
+        hosts: list[Host] = await prepared_hosts(count)
+        for host in hosts:
+            await ready.forget(host)
+        return hosts
 
     return add
 
@@ -203,9 +196,10 @@ async def test_a_cluster_from_bare_hosts_and_back(site: Site, server: Server):
 
 
 async def test_a_server_that_is_killed_again_and_again_ends_what_it_began(
-    site: Site, server: Server, prepared_host
+    site: Site, server: Server, prepared_before
 ):
-    master, worker = await site.host("master"), await prepared_host("worker")
+    master = await site.host("master")
+    (worker,) = await prepared_before(1)
     for host in (master, worker):
         await server.know(host)
     wish = server.wish([master], [worker])
@@ -225,8 +219,10 @@ async def test_a_server_that_is_killed_again_and_again_ends_what_it_began(
     assert await nodes(master) == {master.name: True, worker.name: True}
 
 
-async def test_a_kubelet_that_cannot_start_is_told_in_its_own_words(server: Server, prepared_host):
-    master = await prepared_host("master")
+async def test_a_kubelet_that_cannot_start_is_told_in_its_own_words(
+    server: Server, prepared_before
+):
+    (master,) = await prepared_before(1)
     await server.know(master)
     broken = {**PROFILE, "kubelet": {**profile.KUBELET, "featureGates": {"NoSuchGate": True}}}
     formed = await server.call("POST", "/clusters", json=server.wish([master], [], profile=broken))
@@ -239,13 +235,13 @@ async def test_a_kubelet_that_cannot_start_is_told_in_its_own_words(server: Serv
 
 
 async def test_hosts_that_die_hinder_nobody_and_are_cleaned_when_they_return(
-    site: Site, server: Server, prepared_host
+    site: Site, server: Server, prepared_before
 ):
     """A worker stops for half a minute while it is prepared, and goes on; another dies while it joins;
     one is off while the cluster is deleted.
     """
     worker = await site.host("worker")
-    master, lost = await prepared_host("master"), await prepared_host("lost")
+    master, lost = await prepared_before(2)
     for host in (master, worker, lost):
         await server.know(host)
     formed = await server.call("POST", "/clusters", json=server.wish([master], [worker, lost]))

@@ -269,3 +269,11 @@ async def test_it_goes_on_while_the_api_is_away_and_says_when_its_node_is(cluste
             except (KubeUnreachable, NodeAway):
                 pass
             await asyncio.sleep(0.5)
+    restarts = "{.items[*].status.containerStatuses[*].restartCount}"
+    await cluster.control.until(
+        f"{byhand.KUBECTL} get pods -n kube-system -l k8s-app=kube-proxy -o jsonpath='{restarts}'"
+        f" --field-selector spec.nodeName={cluster.worker.name} | grep -q '[1-9]'",
+        "the worker's pods were started again",
+        timeout_s=600,
+    )
+    await byhand.until_ready(cluster.control, 2)
