@@ -31,8 +31,8 @@ from haechi.protocol.commands import RegistryAccess
 OnText = Callable[[str], None]
 _QUICK_S: Final = 60.0
 _DIAL: Final = "3s"
-"""containerd dials eight times for each of two requests before it gives up. With its own 30 s that
-is more than kubelet waits for a pull: a registry out of reach would be told of after two minutes.
+"""containerd dials eight times before it gives a request up. With its own 30 s the kubelet ends the
+pull first, after two minutes, and what is told is a deadline instead of a registry out of reach.
 """
 _IMPORTS: Final = re.compile(r"^imports\s*=\s*\[[^\]]*\]", re.MULTILINE)
 
