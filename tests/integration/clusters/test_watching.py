@@ -12,6 +12,7 @@ from haechi.domains.agents.presence import Limits
 from haechi.domains.clusters.asking import AskedNeighbours
 from haechi.domains.clusters.host.ports import Ran
 from haechi.domains.clusters.ports import NodeCondition
+from haechi.domains.clusters.watched import SSH_ASK_S
 from haechi.domains.clusters.watching import Watching
 from haechi.testing.clock import FakeClock
 from haechi.testing.upkeep import FakeNeighbours, UpkeepSite
@@ -137,6 +138,14 @@ async def test_a_dead_kubelet_is_not_a_dead_host(watcher, cluster_id):
     assert "dev-a" in watcher.world.agents.noted
     await watcher.go_on(6)
     assert watcher.node(cluster_id, "dev-a") == ("dead", "kubelet_dead")
+
+
+async def test_ssh_is_asked_more_slowly_than_sshd_takes_amiss(watcher, cluster_id):
+    """A kubelet that stays silent on a host without an agent."""
+    probe = watcher.world.probe
+    probe.kubelets[watcher.address("dev-a")] = "refused"
+    await watcher.go_on(40)
+    assert 20 <= len(probe.asked_ssh) <= 40 / SSH_ASK_S + 1
 
 
 async def test_ssh_is_not_asked_of_hosts_that_are_well(watcher, cluster_id):

@@ -1,6 +1,7 @@
 """The site in Ansible's inventory JSON, and the folder that is handed over."""
 
 import re
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,9 @@ def test_the_folder_says_what_it_is_about_and_keeps_its_hands_off_secrets():
     static = yaml.safe_load(files["inventory.yml"])["all"]
     assert static["children"]["north_gate"] == {"hosts": {"dev-a": None}}
     assert static["hosts"]["dev-a"]["ansible_host"] == "192.0.2.7"
+    settings = ConfigParser()
+    settings.read_string(files["ansible.cfg"].decode())
+    assert settings.getboolean("connection", "pipelining")
     for name in PLAYBOOKS:
         (play,) = yaml.safe_load(files[name])
         assert play["become"] is True

@@ -19,12 +19,8 @@ from haechi.core.tasks import Tasks
 from haechi.domains.agents.model import Presence
 from haechi.domains.clusters.judging import Answer, why_silent
 from haechi.domains.clusters.reasons import Reason
+from haechi.domains.clusters.watched import SSH_ASK_S
 
-ASK_S: Final = 1.25
-"""From OpenSSH 9.8 on sshd adds a second of penalty for each connection without a login, takes one
-away each second, and refuses an address that has some 15 s of it. Two questions lie within the 3 s
-to silent, so that one that is lost does not make a host silent.
-"""
 ASK_DEAD_S: Final = 5.0
 """Each question to a dead one waits for its whole time limit."""
 AT_ONCE: Final = 128
@@ -200,7 +196,7 @@ class LoneHosts:
             else:
                 asked.answer = None
             dead = self._agents.device_presence(device_id) == "dead"
-            pace_s = ASK_DEAD_S if dead else ASK_S
+            pace_s = ASK_DEAD_S if dead else SSH_ASK_S
             await clock.sleep(max(0.0, began_s + pace_s - clock.monotonic()))
 
     async def _ask(self, asked: _Asked) -> None:

@@ -10,6 +10,13 @@ from haechi.domains.clusters.model import Member
 from haechi.domains.clusters.ports import Node
 from haechi.domains.clusters.reasons import Reason
 
+SSH_ASK_S: Final = 1.25
+"""Between two questions whether an SSH server answers. From OpenSSH 9.8 on sshd adds a second of
+penalty for each connection without a login, takes one away each second, and refuses an address that
+has some 15 s of it. Two questions lie within the 3 s to silent, so that one that is lost does not
+make a host silent.
+"""
+
 
 class Probe(Protocol):
     """Each question is bounded in time."""

@@ -26,6 +26,7 @@ from haechi.domains.clusters.judging import (
 from haechi.domains.clusters.model import ClusterState, Member, MemberState
 from haechi.domains.clusters.ports import Node
 from haechi.domains.clusters.watched import (
+    SSH_ASK_S,
     AgentsView,
     ApiState,
     Neighbours,
@@ -182,24 +183,28 @@ class Watching:
         while (watched := self._watched.get(key)) is not None:
             began_s = clock.monotonic()
             cleaning = watched.member.state == MemberState.CLEANING
+            pace_s = ASK_S
             try:
-                await self._ask_once(watched, cleaning=cleaning)
+                if await self._ask_once(watched, cleaning=cleaning):
+                    pace_s = SSH_ASK_S
             except AppError as error:
                 log.warning("node %s could not be asked: %s", watched.member.node_name, error)
-            pace_s = SLOW_ASK_S if cleaning else ASK_S
+            if cleaning:
+                pace_s = SLOW_ASK_S
             await clock.sleep(max(0.0, began_s + pace_s - clock.monotonic()))
 
-    async def _ask_once(self, watched: Watched, *, cleaning: bool) -> None:
+    async def _ask_once(self, watched: Watched, *, cleaning: bool) -> bool:
+        """Was its sshd asked?"""
         member, clock = watched.member, self._c.clock
         if not member.address:
-            return
+            return False
         if not cleaning:
             answer = await self.probe.kubelet(member.address)
             watched.kubelet.heard(answer, clock.monotonic())
             if answer == "answers":
                 self._agents.note_word(member.device_id)
             if answer == "answers" or self._agents.is_connected(member.device_id):
-                return
+                return False
         # Only now: every question leaves a line in the log of a host's sshd.
         answer = await self.probe.ssh(member.address, await self._ssh_port(member))
         watched.ssh.heard(answer, clock.monotonic())
@@ -207,6 +212,7 @@ class Watching:
             self._agents.note_word(member.device_id)
         else:
             self._agents.note_silence(member.device_id)
+        return True
 
     async def _ssh_port(self, member: Member) -> int:
         device = await self._c.devices.device(member.device_id)

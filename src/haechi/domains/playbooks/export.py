@@ -26,7 +26,8 @@ def files_of(
     """Path → content. Nothing in it is secret but what the package's environment holds."""
     templates = resources.files(__package__) / "templates"
     files = {
-        name: (templates / name).read_bytes() for name in (*PLAYBOOKS, "README.md", "haechi.yml")
+        name: (templates / name).read_bytes()
+        for name in (*PLAYBOOKS, "README.md", "haechi.yml", "ansible.cfg")
     }
     files |= {f"tasks/{name}": (templates / name).read_bytes() for name in _TASKS}
     variables = variables_of(package, registry, group)
