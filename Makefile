@@ -4,7 +4,7 @@ VENV := .venv/bin
 SETUP := $(PY) tools/setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test lint types unit integration e2e bundle lab test-lab lab-clean bench-lab soak demo-cluster docs dashboard openapi lock migration bench dist clean
+.PHONY: help setup demo demo-check test lint types unit integration e2e bundle lab test-lab test-lab-more lab-clean bench-lab soak demo-cluster docs dashboard openapi lock migration bench dist clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,8 +45,11 @@ bundle: ## Make the offline bundle that hosts become nodes from (needs Go; cold 
 lab: ## Prepare the host lab; `.venv/bin/python -m lab up NAME` starts a site
 	$(SETUP) --with lab --only lab bundle
 
-test-lab: lab ## Real hosts and real Kubernetes (root, podman); CI runs it after make test
+test-lab: lab ## Clusters on real hosts (root, podman); CI runs it after make test
 	$(VENV)/python tools/test.py lab
+
+test-lab-more: lab ## Whole sites on real hosts, outages of days, the lab itself; CI runs it last
+	$(VENV)/python tools/test.py lab-more
 
 demo-cluster: lab ## Form two Kubernetes clusters on lab hosts, shown in the dashboard, until Ctrl-C
 	$(SETUP)

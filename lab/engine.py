@@ -24,6 +24,17 @@ WEIGHT = {
 }
 """Of all hosts together, where a program of this machine weighs 1024 (cgroup v1) or 100."""
 INOTIFY = {"max_user_instances": 8192, "max_user_watches": 1048576}
+KUBELETS_SYSCTLS = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1000000,
+    "kernel/keys/root_maxbytes": 25000000,
+}
+"""Each kubelet sets them, and whoever cleans its host sets them back. One kernel serves all hosts:
+one's proof of deletion would show what another did. So they are set before the first.
+"""
 CONTAINERS_CONF = """\
 [containers]
 default_ulimits = []
@@ -90,6 +101,7 @@ def environment() -> dict[str, str]:
             scratch.write_text(wanted)
             scratch.rename(file)
     _raise_inotify()
+    _settle_kernel()
     return {
         **os.environ,
         "CONTAINERS_CONF": str(base / "containers.conf"),
@@ -110,6 +122,13 @@ def _raise_inotify() -> None:
         file = Path(f"/proc/sys/fs/inotify/{name}")
         if int(file.read_text()) < least:
             file.write_text(f"{least}\n")
+
+
+def _settle_kernel() -> None:
+    for name, value in KUBELETS_SYSCTLS.items():
+        file = Path(f"/proc/sys/{name}")
+        if int(file.read_text()) != value:
+            file.write_text(f"{value}\n")
 
 
 def memory_of(container: str) -> Path:

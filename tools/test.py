@@ -34,6 +34,8 @@ ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
 }
 """The tests start hundreds of Python processes: each would compile a thousand modules anew."""
+MORE_OF_LAB = "tests/lab/more"
+FOUR_SCENES = ("-n", "4", "--dist", "loadscope", "--no-loadscope-reorder")
 UNSTEADY: list[str] = []
 """What passed only at the second try."""
 
@@ -186,14 +188,20 @@ def e2e() -> Count:
 
 
 def lab() -> Count:
-    """Real hosts, real Kubernetes (`make test-lab`). Not in the default list: it has its own.
+    """Clusters on real hosts (`make test-lab`). Not in the default list: it has its own.
 
     Its conftest says who gets what. Four at a time fill two cores: most of them wait for outages to
     be over and for nodes to be found dead. With more, all take longer, and clusters cost by the
     second.
     """
-    beside = ("-n", "4", "--dist", "loadscope", "--no-loadscope-reorder")
-    return real_parts("tests/lab", beside=beside)
+    return real_parts("tests/lab", f"--ignore={MORE_OF_LAB}", beside=FOUR_SCENES)
+
+
+def lab_more() -> Count:
+    """Whole sites on real hosts, what has been off for long, and the lab itself
+    (`make test-lab-more`).
+    """
+    return real_parts(MORE_OF_LAB, beside=FOUR_SCENES)
 
 
 def docs() -> Count:
@@ -215,8 +223,9 @@ TIERS: dict[str, Callable[[], Count]] = {
     "integration": integration,
     "e2e": e2e,
     "lab": lab,
+    "lab-more": lab_more,
 }
-BY_NAME_ONLY = {"lab"}
+BY_NAME_ONLY = {"lab", "lab-more"}
 
 
 def main() -> int:

@@ -23,17 +23,19 @@ LONGEST = (
     "test_deploy_faults",
     "test_high_availability",
     "test_lost_and_moved",
-    "test_howto",
     "test_docker_ssh",
     "test_ansible",
     "test_deploy",
-    "test_agents",
-    "test_node_cameras",
-    "test_interop",
     "test_kube_engine",
     "test_distribution",
     "test_form",
     "test_prepare",
+    "test_howto",
+    "test_control_planes_anew",
+    "test_agents",
+    "test_node_cameras",
+    "test_interop",
+    "test_off_for_long",
 )
 """Begun first, so that at the end none of them is left alone while all else is done."""
 

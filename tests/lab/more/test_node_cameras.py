@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.lab.agents import agent_image, built  # noqa: F401 - a fixture
 
 from haechi.cli.main import main
 from haechi.protocol.desired import NODE_AGENT_ADDRESS
@@ -17,8 +18,6 @@ from haechi.testing import packages
 from haechi.testing.cameras import Login, simulated_cameras
 from lab import Host, ready
 from lab.yard import KUBECTL, Yard
-
-from .agents import agent_image, built  # noqa: F401 - a fixture
 
 PASSWORD = "only-for-the-camera"
 DOCKERFILE = """\

@@ -13,7 +13,7 @@ import pytest
 from haechi.testing.waiting import eventually
 from lab import Host, Site, engine, faults, leftovers
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LIMIT_S = 120
 
 

@@ -13,12 +13,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.lab.agents import ACCEPT, PROFILE, Fleet, agent_image, fleet  # noqa: F401 - fixtures
 
 from haechi.domains.clusters.bundle.model import Bundle
 from haechi.testing.packages import zip_of
 from lab import Host, Site, byhand, faults, ready
-
-from .agents import ACCEPT, PROFILE, Fleet, agent_image, fleet  # noqa: F401 - fixtures
 
 OLD = "198.18.77.1"
 """Of the benchmark range (RFC 2544): nobody is there."""

@@ -27,7 +27,7 @@ from lab.stand import PROFILE
 
 from .terminal import LIMIT_S, Terminal
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "howto" / "nuc-jetson.md"
 AGENT = f"haechi-test/howto-agent:{os.getpid()}"
 PASSWORD = "carried-in-my-head"

@@ -6,12 +6,11 @@ import time
 from typing import Any
 
 import httpx2
+from tests.lab.agents import Fleet, agent_image, built, fleet  # noqa: F401 - fixtures
 
 from haechi.protocol.desired import NODE_AGENT_ADDRESS, NODE_AGENT_URL
 from haechi.protocol.samples import Sample
 from lab import Host, byhand, faults
-
-from .agents import Fleet, agent_image, built, fleet  # noqa: F401 - fixtures
 
 NEIGHBOUR = "import socket\nserver = socket.create_server(('', 8000))\nwhile True: server.accept()"
 """A pod of somebody else: whoever calls is let in."""
