@@ -205,7 +205,9 @@ async def test_all_that_the_hosts_sources_lack_is_said_at_once():
     tools = "".join(f"{name} | 1.0-1 | http://mirror\n" for name in distribution.TOOLS)
     shell.on("apt-cache madison", tools)
     with pytest.raises(PackagesUnavailable) as caught:
-        await distribution.prepare(shell, "1.36.3", {}, log=lambda _: None, progress=lambda _: None)
+        await distribution.prepare(
+            shell, "worker", "1.36.3", {}, log=lambda _: None, progress=lambda _: None
+        )
     named = (
         "containerd (>= 2), kubernetes-cni, kubelet=1.36.3-*, kubeadm=1.36.3-*, kubectl=1.36.3-*"
     )
@@ -281,7 +283,9 @@ def with_sources() -> FakeShell:
 
 async def from_sources(shell: FakeShell) -> list[str]:
     log: list[str] = []
-    await distribution.prepare(shell, "1.36.3", {}, log=log.append, progress=lambda _: None)
+    await distribution.prepare(
+        shell, "control_plane", "1.36.3", {}, log=log.append, progress=lambda _: None
+    )
     return log
 
 

@@ -104,6 +104,16 @@ class Story:
             assert not [one.name for one in members if one.learner]
             assert await etcd.voters(shell, without="") == etcd.Voters(len(wanted), ())
 
+    async def etcd_is_whole(self, asked: Host, voters: int) -> None:
+        """Soon: one that was away has what it missed, and votes."""
+
+        async def whole() -> bool:
+            async with self.yard.haechi.hosts.open(self.of(asked)) as shell:
+                found = await etcd.voters(shell, without="")
+            return bool(found == etcd.Voters(voters, ()))
+
+        await self.yard.until(f"all {voters} of etcd vote", whole)
+
     async def nodes(self, asked: Host) -> dict[str, bool]:
         """As Kubernetes knows them: is it a control plane, by label and taint?"""
         said = json.loads(await asked.shell(f"{KUBECTL} get nodes -o json"))

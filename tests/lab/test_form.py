@@ -178,6 +178,8 @@ async def test_a_cluster_from_bare_hosts_and_back(site: Site, server: Server):
     cluster_id = formed.json()["cluster_id"]
     assert await server.states(cluster_id) == {master.name: "ready", worker.name: "ready"}
     assert await nodes(master) == {master.name: True, worker.name: True}
+    asked = "grep -rh 'periodSeconds' /etc/kubernetes/manifests | tr -d ' ' | sort -u"
+    assert await master.shell(asked) == "periodSeconds:10"
     owner = await master.shell(f"stat -c '%U %a' /home/{master.keeper.user}/.kube/config")
     assert owner.strip() == f"{master.keeper.user} 600"
     assert not await master.holds("test -e /root/.kube/config")

@@ -1,5 +1,5 @@
-"""Three control planes: their certificates are renewed, and one is moved to another address. API and
-AIs stay.
+"""Three control planes: their certificates are renewed, one is moved to another address, and one
+that has lost its power is replaced. API and AIs stay.
 """
 
 from pathlib import Path
@@ -7,12 +7,12 @@ from pathlib import Path
 from tests.lab.control_planes import Story
 
 from haechi.domains.clusters import etcd
-from lab import Host, faults
-from lab.yard import Yard
+from lab import Host, faults, ready
+from lab.yard import ACCEPT, Yard
 
 
-async def test_renewed_and_moved(site, prepared_hosts, tmp_path: Path):
-    one, two, three, worker = await prepared_hosts(4)
+async def test_renewed_moved_and_replaced(site, prepared_hosts, tmp_path: Path):
+    one, two, three, spare, worker = await prepared_hosts(5)
     async with Yard.open(site, tmp_path / "data") as yard:
         cluster_id = await yard.form([one, two, three], [worker])
         story = Story(yard, cluster_id, worker)
@@ -20,6 +20,9 @@ async def test_renewed_and_moved(site, prepared_hosts, tmp_path: Path):
         process = await story.process_of(ai)
         await certificates_are_renewed(story, [one, two, three])
         await changes_its_address(story, two, [one, three])
+        await one.kill()
+        await yard.until_node(cluster_id, one, "dead")
+        await is_replaced(story, one, spare, [two, three])
         assert await story.process_of(ai) == process
 
 
@@ -54,3 +57,25 @@ async def changes_its_address(story: Story, moved: Host, others: list[Host]) -> 
         proxy = await host.shell("cat /etc/haechi/api-proxy.cfg")
         assert f"{new}:6443" in proxy
         assert f"{old}:6443" not in proxy
+
+
+async def is_replaced(story: Story, dead: Host, spare: Host, others: list[Host]) -> None:
+    yard = story.yard
+    await ready.forget(spare)
+    spare_id = await yard.device(spare)
+    place = f"/nodes/{story.of(dead)}/replace"
+    await story.does("replaced", "POST", place, {"device_id": spare_id, "accept": ACCEPT})
+    await story.etcd_is_of(*others, spare)
+    await story.all_well(*others, spare, story.worker)
+    control_planes = {host.name: True for host in [*others, spare]}
+    assert await story.nodes(spare) == {**control_planes, story.worker.name: False}
+    # The old one has its power again: it is cleaned, and does not come between.
+    await dead.start()
+    await dead.until("! test -e /etc/kubernetes/manifests/etcd.yaml", "it is cleaned", 300)
+
+    async def free() -> bool:
+        members = (await yard.server.client.get(story.path)).json()["members"]
+        return {"gone"} == {m["state"] for m in members if m["device_id"] == story.of(dead)}
+
+    await yard.until("the replaced one is free", free)
+    await story.etcd_is_of(*others, spare)

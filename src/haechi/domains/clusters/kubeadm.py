@@ -14,6 +14,7 @@ import yaml
 from haechi.core.secrets import Secret
 from haechi.domains.clusters.host.errors import CommandFailed, CommandTimedOut, short
 from haechi.domains.clusters.host.ports import Ran, Shell
+from haechi.domains.clusters.host.runtime import PATCHES_FOLDER
 from haechi.domains.clusters.model import (
     API_PORT,
     DEVICE_LABEL,
@@ -67,6 +68,7 @@ def init_documents(
             ],
             "localAPIEndpoint": _endpoint(member),
             "nodeRegistration": _registration(member, options),
+            "patches": {"directory": PATCHES_FOLDER},
             "timeouts": _timeouts(),
         },
         cluster_document(cluster_id, member, options, version=version),
@@ -137,6 +139,7 @@ def join_document(
             "localAPIEndpoint": _endpoint(member),
             "certificateKey": certificate_key.reveal(),
         }
+        document["patches"] = {"directory": PATCHES_FOLDER}
     return document
 
 

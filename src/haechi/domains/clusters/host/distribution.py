@@ -16,7 +16,7 @@ from haechi.domains.clusters.host.errors import PackagesUnavailable, Repositorie
 from haechi.domains.clusters.host.ledger import Ledger
 from haechi.domains.clusters.host.placing import Item, announce, look, place
 from haechi.domains.clusters.host.ports import Shell
-from haechi.domains.clusters.host.prepare import PLUGINS, note_runtime, settle_kernel, start
+from haechi.domains.clusters.host.prepare import PLUGINS, Role, note_runtime, settle_kernel, start
 
 TOOLS: Final = (
     *("iptables", "nftables", "conntrack", "socat", "ethtool", "ebtables", "kmod", "ipset"),
@@ -37,6 +37,7 @@ OnText = Callable[[str], None]
 
 async def prepare(
     shell: Shell,
+    role: Role,
     version: str,
     containerd: Mapping[str, Any],
     *,
@@ -48,7 +49,7 @@ async def prepare(
     """
     pause = next(one for one in load(version).references if image_name(one) == "pause")
     drop_in = runtime.containerd_text(pause, containerd)
-    items = _items(drop_in)
+    items = _items(role, drop_in)
     plugin = Item.text(f"{PLUGINS}/flannel", "")
     state = await look(shell, [item.path for item in (*items, plugin)])
     ledger = await ledgers.read(shell) or Ledger()
@@ -100,7 +101,7 @@ def _major(version: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _items(drop_in: str) -> list[Item]:
+def _items(role: Role, drop_in: str) -> list[Item]:
     texts = {
         runtime.CONTAINERD_CONFIG: runtime.MAIN_TEXT,
         runtime.CONTAINERD_DROP_IN: drop_in,
@@ -108,4 +109,6 @@ def _items(drop_in: str) -> list[Item]:
         runtime.SYSCTL_FILE: runtime.sysctl_text(),
         runtime.MODULES_FILE: runtime.modules_text(),
     }
+    if role == "control_plane":
+        texts |= runtime.patches()
     return [Item.text(path, text) for path, text in texts.items()]

@@ -139,6 +139,8 @@ def _items(wanted: Preparation) -> list[Item]:
         runtime.SYSCTL_FILE: runtime.sysctl_text(),
         runtime.MODULES_FILE: runtime.modules_text(),
     }
+    if wanted.role == "control_plane":
+        texts |= runtime.patches()
     return items + [Item.text(path, text) for path, text in texts.items()]
 
 

@@ -121,7 +121,7 @@ class BundledHostWork:
                 await clean.clean(shell, log=log)
         if options.source == "distribution":
             await distribution.prepare(
-                shell, version, options.profile.containerd, log=log, progress=progress
+                shell, role, version, options.profile.containerd, log=log, progress=progress
             )
             return
         platform = await facts.platform_of(shell)

@@ -19,6 +19,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 import yaml
+from tests.lab.conftest import Logins
+from tests.lab.hosting import hosts_of, options, work
 
 from haechi.adapters.engine_kube import KubeEngine
 from haechi.adapters.kube_errors import KubeUnreachable, NodeAway
@@ -32,9 +34,6 @@ from haechi.protocol.desired import ContainerSpec
 from haechi.protocol.problems import ImageNotFound, RegistryUnreachable
 from lab import Host, Site, byhand, engine, ready
 from lab.registry import Registry, registry
-
-from .conftest import Logins
-from .hosting import hosts_of, options, work
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
