@@ -160,7 +160,7 @@ async def test_an_ai_goes_on_over_a_reboot_of_its_host(dock: Dock):
 
 async def test_a_host_with_a_new_address_is_found_by_its_key(dock: Dock):
     """Last: it is somewhere else then."""
-    device = await dock.device("gate", dock.host, dock.host.robot)
+    device = await dock.device("mover", dock.host, dock.host.robot)
     await dock.upload("1", zip_of("1"))
     assert (await dock.deploy("1", device)).state == "succeeded"
     one = await dock.running(device)

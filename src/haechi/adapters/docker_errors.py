@@ -5,6 +5,7 @@ Kept apart from the client so that the server can render errors that an agent se
 as "later", anything else as final.
 """
 
+import re
 from typing import Final
 
 from haechi.errors import (
@@ -179,13 +180,21 @@ _UNREACHABLE: Final = (
     ": eof",
 )
 _MISSING: Final = ("manifest unknown", "not found", "no matching manifest", "does not exist")
+_ADDRESS: Final = re.compile(r'"https?://[^"]*"')
 _DENIED: Final = ("unauthorized", "denied", "no basic auth credentials", "authentication required")
+
+
+def reason_in(message: str, image: str) -> str:
+    """All that was said, in small letters, as the reason stands at its end; but without the image's
+    name and without addresses: names and digests may hold what a reason says ("denied", 403).
+    """
+    return _ADDRESS.sub("", message.replace(image, "")).lower()
 
 
 def from_transfer(image: str, message: str) -> AppError:
     """The error of an `error` line of a pull or push."""
     text = short(message)
-    lower = message.lower()  # the whole of it: long addresses stand before the reason
+    lower = reason_in(message, image)
     if "no space left on device" in lower:
         return DiskFull(where="docker")
     # "pull access denied … repository does not exist or may require login": a hub's way to say

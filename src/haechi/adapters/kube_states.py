@@ -4,9 +4,11 @@ An object that somebody else changed counts as failed, so that whoever keeps dep
 back as it was.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from haechi.adapters.docker_errors import reason_in, short
 from haechi.adapters.kube_shapes import at, why_waiting
 from haechi.adapters.kube_specs import CONTAINER, MADE_NOTE, digest_of_spec
 from haechi.core.clock import to_ms
@@ -147,10 +149,10 @@ def pull_error(state: Mapping[str, Any], *, image: str, address: str) -> AppErro
     if reason not in PULLING and reason not in {"InvalidImageName", "SignatureValidationFailed"}:
         return None
     message = str(waiting.get("message") or reason)
-    detail, said = message[:ERROR_LIMIT], message.lower()
+    detail, said = short(message), reason_in(message, image)
     if "no space left" in said:
         return DeviceDiskFull(needed_bytes=0, free_bytes=0)
-    if any(sign in said for sign in _REFUSED):
+    if _STATUS.search(said) or any(sign in said for sign in _REFUSED):
         return RegistryRefused(address=address, detail=detail)
     # One that waits ("BackOff") no longer says what was wrong: it may pass.
     if reason == "ImagePullBackOff" or any(sign in said for sign in _AWAY):
@@ -160,9 +162,9 @@ def pull_error(state: Mapping[str, Any], *, image: str, address: str) -> AppErro
     return EngineFailed(detail=detail)
 
 
+_STATUS: Final = re.compile(r"(?<![:\d])40[13]\b")
+"""Not a port."""
 _REFUSED: Final = (
-    "401",
-    "403",
     "unauthorized",
     "denied",
     "insufficient_scope",

@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from haechi.domains.clusters.host import runtime
 from haechi.testing.waiting import eventually
 from lab import Host, Site, engine, faults, leftovers
 
@@ -358,6 +359,15 @@ async def test_what_a_killed_run_left_is_swept_by_the_next():
 
 async def _kinds(mark: str) -> set[str]:
     return {thing.kind for thing in await engine.things() if thing.name.startswith(mark)}
+
+
+async def test_the_one_kernel_is_as_kubelets_want_it_before_there_is_one(site):
+    """Else one host's proof of deletion shows what another's kubelet did."""
+    names = {name.replace("/", "."): value for name, value in engine.KUBELETS_SYSCTLS.items()}
+    of_the_host = {"net.ipv4.conf.all.route_localnet"}  # each network has its own
+    assert set(names) | of_the_host == set(runtime.KUBELET_SYSCTLS)
+    for name, value in engine.KUBELETS_SYSCTLS.items():
+        assert int(Path(f"/proc/sys/{name}").read_text()) == value, name
 
 
 async def test_a_host_that_fails_to_start_leaves_nothing(site):

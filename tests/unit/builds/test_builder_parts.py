@@ -181,6 +181,17 @@ def test_the_reason_is_found_and_shown_behind_a_long_address():
     assert str(error.data["message"]).endswith('": EOF')
 
 
+def test_the_reason_is_not_read_from_the_images_name():
+    image = "registry.example:5000/no-access-denied:1"
+    error = from_transfer(
+        image,
+        'Head "https://registry.example:5000/v2/no-access-denied/x": dial tcp 192.0.2.1:5000: i/o timeout',
+    )
+    assert type(error) is RegistryUnreachable
+    error = from_transfer(image, f"pushing {image}: received unexpected HTTP status: 502")
+    assert type(error) is RegistryUnreachable
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_limits_are_set_on_either_kind_of_control_group(tmp_path, version):
     if version == 1:

@@ -4,7 +4,8 @@ import pytest
 
 from haechi.adapters.kube_shapes import quantity
 from haechi.adapters.kube_specs import MADE_NOTE, digest_of_spec
-from haechi.adapters.kube_states import is_pulled, status_of
+from haechi.adapters.kube_states import is_pulled, pull_error, status_of
+from haechi.protocol.problems import ImageNotFound, RegistryRefused, RegistryUnreachable
 
 
 def deployment(*, replicas=1, noted="right", conditions=()):
@@ -117,6 +118,31 @@ def test_what_keeps_it_from_running_is_said():
 )
 def test_an_image_is_there_once_its_container_was_to_start(state, pulled):
     assert is_pulled(state) is pulled
+
+
+IMAGE = "registry.haechi.internal:40100/no-certificate-denied@sha256:684b4018403afda35"
+HEAD = f'failed to resolve image: failed to do request: Head "https://{IMAGE}": '
+TOLD = f'failed to pull and unpack image "{IMAGE}": {"far " * 100}'
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        (HEAD + "dial tcp 192.0.2.1:40100: i/o timeout", RegistryUnreachable),
+        (HEAD + "dial tcp 192.0.2.1:403: connect: connection refused", RegistryUnreachable),
+        (HEAD + "x509: certificate signed by unknown authority", RegistryRefused),
+        ("failed to authorize: unexpected status: 401 Unauthorized", RegistryRefused),
+        ("unexpected status from HEAD request: 403 Forbidden", RegistryRefused),
+        (f"{IMAGE}: not found", ImageNotFound),
+    ],
+)
+def test_why_an_image_did_not_come_is_not_read_from_its_name(message, error):
+    """The digest has 401 and 403 in it, the package's name what refusals say."""
+    state = {"waiting": {"reason": "ErrImagePull", "message": TOLD + message}}
+    found = pull_error(state, image=IMAGE, address="192.0.2.1")
+    assert type(found) is error
+    if error is not ImageNotFound:  # that names the image alone
+        assert found.data["detail"].endswith(message[-40:])
 
 
 @pytest.mark.parametrize(
