@@ -180,7 +180,7 @@ _UNREACHABLE: Final = (
     ": eof",
 )
 _MISSING: Final = ("manifest unknown", "not found", "no matching manifest", "does not exist")
-_ADDRESS: Final = re.compile(r'"https?://[^"]*"')
+_ADDRESS: Final = re.compile(r'https?://[^\s"]*')
 _DENIED: Final = ("unauthorized", "denied", "no basic auth credentials", "authentication required")
 
 

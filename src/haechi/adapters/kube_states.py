@@ -162,8 +162,8 @@ def pull_error(state: Mapping[str, Any], *, image: str, address: str) -> AppErro
     return EngineFailed(detail=detail)
 
 
-_STATUS: Final = re.compile(r"(?<![:\d])40[13]\b")
-"""Not a port."""
+_STATUS: Final = re.compile(r"(?<![:\w])40[13]\b")
+"""Neither a port nor the end of a digest."""
 _REFUSED: Final = (
     "unauthorized",
     "denied",

@@ -133,6 +133,10 @@ TOLD = f'failed to pull and unpack image "{IMAGE}": {"far " * 100}'
         (HEAD + "x509: certificate signed by unknown authority", RegistryRefused),
         ("failed to authorize: unexpected status: 401 Unauthorized", RegistryRefused),
         ("unexpected status from HEAD request: 403 Forbidden", RegistryRefused),
+        (
+            f"GET request to https://{IMAGE[:60]}a403: 500 Internal Server Error",
+            RegistryUnreachable,
+        ),
         (f"{IMAGE}: not found", ImageNotFound),
     ],
 )
