@@ -156,19 +156,3 @@ async def test_an_ai_goes_on_over_a_reboot_of_its_host(dock: Dock):
     await dock.until_more_results(one["id"])
     shown = await dock.server.client.get(f"/deployments/{one['id']}")
     assert shown.json()["state"] == "running"
-
-
-async def test_a_host_with_a_new_address_is_found_by_its_key(dock: Dock):
-    """Last: it is somewhere else then."""
-    device = await dock.device("mover", dock.host, dock.host.robot)
-    await dock.upload("1", zip_of("1"))
-    assert (await dock.deploy("1", device)).state == "succeeded"
-    one = await dock.running(device)
-    new = await faults.readdress(dock.site, dock.host)
-    async with asyncio.timeout(LIMIT_S):
-        while (await dock.server.client.get(f"/devices/{device}")).json()["address"] != new:
-            await asyncio.sleep(0.5)
-    await dock.until_presence(device, "ok", "connected")
-    await dock.until_more_results(one["id"])
-    removed = await dock.ended(await dock.server.client.delete(f"/deployments/{one['id']}"))
-    assert removed.ctx["result"]["outcome"] == "removed"

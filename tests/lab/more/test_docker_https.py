@@ -1,12 +1,15 @@
-"""Docker hosts without an agent, and a server that speaks HTTPS."""
+"""Docker hosts without an agent, and a server that speaks HTTPS; each scene with its own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
 import pytest
 import pytest_asyncio
-from tests.lab.docks import SCRIPT, Dock, docked, zip_of
+from tests.lab.docks import LIMIT_S, SCRIPT, Dock, docked, zip_of
+
+from lab import faults
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -76,3 +79,19 @@ async def test_results_over_https(safe_dock: Dock):
     assert failed.error["code"] == "deployments.not_proven"
     assert "CERTIFICATE_VERIFY_FAILED" in str(failed.error["data"]["log"])
     assert (await dock.running(device))["id"] == one["id"]
+
+
+async def test_a_host_with_a_new_address_is_found_by_its_key(safe_dock: Dock):
+    dock = safe_dock
+    device = await dock.device("gate", dock.host, dock.host.robot)
+    await dock.upload("1", zip_of("1"))
+    assert (await dock.deploy("1", device)).state == "succeeded"
+    one = await dock.running(device)
+    new = await faults.readdress(dock.site, dock.host)
+    async with asyncio.timeout(LIMIT_S):
+        while (await dock.server.client.get(f"/devices/{device}")).json()["address"] != new:
+            await asyncio.sleep(0.5)
+    await dock.until_presence(device, "ok", "connected")
+    await dock.until_more_results(one["id"])
+    removed = await dock.ended(await dock.server.client.delete(f"/deployments/{one['id']}"))
+    assert removed.ctx["result"]["outcome"] == "removed"
