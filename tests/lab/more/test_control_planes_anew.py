@@ -1,5 +1,5 @@
-"""Three control planes: their certificates are renewed, one is moved to another address, and one
-that has lost its power is replaced. API and AIs stay.
+"""Three control planes: their certificates are renewed, one is moved to another address, one that
+has lost its power is replaced, and one leaves and joins again. API and AIs stay.
 """
 
 from pathlib import Path
@@ -23,6 +23,7 @@ async def test_renewed_moved_and_replaced(site, prepared_hosts, tmp_path: Path):
         await one.kill()
         await yard.until_node(cluster_id, one, "dead")
         await is_replaced(story, one, spare, [two, three])
+        await leaves_and_joins_again(story, three, [two, spare])
         assert await story.process_of(ai) == process
 
 
@@ -79,3 +80,14 @@ async def is_replaced(story: Story, dead: Host, spare: Host, others: list[Host])
 
     await yard.until("the replaced one is free", free)
     await story.etcd_is_of(*others, spare)
+
+
+async def leaves_and_joins_again(story: Story, host: Host, others: list[Host]) -> None:
+    await story.does("removed", "DELETE", f"/nodes/{story.of(host)}")
+    await story.etcd_is_of(*others)
+    assert host.name not in await story.nodes(others[0])
+    await story.all_well(*others, story.worker)
+    joins = {"device_ids": [story.of(host)], "role": "control_plane", "accept": ACCEPT}
+    await story.does("joined again", "POST", "/nodes", joins)
+    await story.etcd_is_of(*others, host)
+    await story.all_well(*others, host, story.worker)
