@@ -103,7 +103,9 @@ def _of_pod(deployment_id: str, image: str, pod: Mapping[str, Any]) -> Container
         facts["started_ms"] = None if began is None else to_ms(began)
         return ContainerStatus(deployment_id, "running", **facts)
     if now.get("terminated"):
-        return ContainerStatus(deployment_id, "exited", **facts | _end(now["terminated"]))
+        # A Deployment's container is always started again; a quiet node's kubelet says for minutes
+        # that it ended before it says that it waits.
+        return ContainerStatus(deployment_id, "restarting", **facts | _end(now["terminated"]))
     waiting = now.get("waiting") or {}
     reason = str(waiting.get("reason") or "")
     if reason == "CrashLoopBackOff":

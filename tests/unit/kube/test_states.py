@@ -63,7 +63,8 @@ def ended(code, reason="Error"):
         (deployment(), [pod(waiting("CrashLoopBackOff"), lastState=ended(1))], "restarting"),
         (deployment(), [pod(waiting("CreateContainerConfigError", "no secret"))], "failed"),
         (deployment(), [pod(waiting("ImagePullBackOff"))], "failed"),
-        (deployment(), [pod(ended(0, "Completed"))], "exited"),
+        (deployment(), [pod(ended(0, "Completed"))], "restarting"),
+        (deployment(), [pod(ended(3))], "restarting"),
     ],
 )
 def test_state(seen, pods, state):
