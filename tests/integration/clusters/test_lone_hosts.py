@@ -9,6 +9,7 @@ import pytest
 from haechi.core.access import SYSTEM
 from haechi.domains.clusters.lone_hosts import is_ip, look_up
 from haechi.domains.clusters.neighbours import InventoryLoneHosts
+from haechi.errors import StaleEdit
 from haechi.testing.server import running_server
 from haechi.testing.ssh import ssh_server
 from haechi.testing.waiting import eventually
@@ -112,6 +113,34 @@ async def test_one_with_a_new_address_is_found_by_its_pinned_key(tmp_path, serve
         newest, *_ = (await server.client.get("/audit", params=wanted)).json()["items"]
         assert newest["details"] == {"address": host.address}
         assert newest["by_kind"] == "system"
+
+
+async def test_several_logins_on_one_host_move_with_it(tmp_path, server):
+    async with ssh_server(tmp_path) as host:
+        engine = {"labels": {"engine": "docker-ssh"}, "ssh_password": host.password}
+        logins = [await add(server, host.port, **engine, name=name) for name in ("left", "right")]
+        for login in logins:
+            await pinned(server, login)
+        # Its neighbour behind the same address, by another port, is another host.
+        other = await add(server, host.port + 1, **engine, name="other")
+        await server.haechi.inventory.devices.pin_host_key(other.id, "ssh-ed25519 AAAA")
+        await host.stop()
+        host.address = "127.0.0.7"
+        await host.start()
+
+        async def moved():
+            devices = [await login.device() for login in logins]
+            return {(one["address"], one["state"]) for one in devices} == {(host.address, "ok")}
+
+        await eventually(moved)
+        assert (await other.device())["address"] == "127.0.0.1"
+
+        devices = server.haechi.inventory.devices
+        read = [await devices.get(login.id) for login in logins]
+        await logins[1].edit(name="south")
+        with pytest.raises(StaleEdit):
+            await devices.readdress(read, "127.0.0.9", by=SYSTEM)
+        assert (await logins[0].device())["address"] == host.address
 
 
 async def test_a_copy_of_its_disk_is_not_taken_for_it(tmp_path, server):

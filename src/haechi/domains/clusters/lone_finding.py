@@ -30,8 +30,9 @@ class Book(Protocol):
         """Other addresses at which it was seen."""
 
     async def readdress(self, host: LoneHost, address: str) -> bool:
-        """Audited. False where it was edited meanwhile, or another device with the same key is
-        registered there: a copied disk is not the host that is looked for.
+        """Audited; other logins on the same host go with it. False where it was edited meanwhile,
+        or a device with the same key, but from elsewhere, is registered there: a copied disk is not
+        the host that is looked for.
         """
 
 

@@ -55,15 +55,21 @@ class InventoryLoneHosts:
 
     async def readdress(self, host: LoneHost, address: str) -> bool:
         device = await self._devices.get(host.device_id)
-        there = (await self._devices.find(address=address)).items
-        key = bare_key(device.ssh_host_key)
-        copied = any(one.id != device.id and bare_key(one.ssh_host_key) == key for one in there)
-        if copied or device.address != host.address:
-            return False
-        _ = await self._devices.edit(
-            device.id, {"address": address}, by=SYSTEM, revision=device.revision
+        key, way = bare_key(device.ssh_host_key), _ssh_way(device)
+        alike = [one for one in await self._devices.all() if bare_key(one.ssh_host_key) == key]
+        # Other logins on the same host go with it: one left behind would take it for a copy.
+        its = [one for one in alike if _ssh_way(one) == way]
+        copied = any(
+            address in {one.address, one.seen_address} for one in alike if _ssh_way(one) != way
         )
+        if not key or copied or device.address != host.address:
+            return False
+        await self._devices.readdress(its, address, by=SYSTEM)
         return True
+
+
+def _ssh_way(device: Device) -> tuple[str | None, int]:
+    return device.address, device.port or SSH_PORT
 
 
 def register_checks(clusters: Clusters, inventory: Inventory) -> None:

@@ -1,6 +1,6 @@
 """Devices: register, find, edit, delete; what agents report; the host's login, encrypted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypedDict
 
@@ -196,6 +196,15 @@ class Devices:
                 raise StaleEdit
             await self.apply(change, row, fields)
             return store.to_device(row)
+
+    async def readdress(self, devices: Iterable[Device], address: str, *, by: Principal) -> None:
+        """All or none. Raises StaleEdit where one was edited since it was read."""
+        async with self._context.change(by) as change:
+            for device in devices:
+                row = await store.row_of(change.tx, DeviceRow, "device", device.id)
+                if row.revision != device.revision:
+                    raise StaleEdit
+                await self.apply(change, row, {"address": address})
 
     async def apply(self, change: Change, row: DeviceRow, fields: DeviceFields) -> bool:
         """Set what differs; False where nothing does."""
