@@ -167,17 +167,42 @@ def renew_certificates(api: Api, cluster_ref: str, due: bool, no_wait: bool) -> 
 
 @click.command("readdress")
 @_cluster
-@click.argument("device")
+@click.argument("device", required=False)
 @click.option("--address", help="The new one. [default: looked for by the host key]")
+@click.option(
+    "--control-planes",
+    is_flag=True,
+    help="All of them, where so many have moved that etcd has no majority; in place of DEVICE.",
+)
+@click.option(
+    "--leave-out-away",
+    is_flag=True,
+    help="Control planes that cannot be reached are lost for good: go on without them.",
+)
 @no_wait_option
 @pass_api
 def readdress_node(
-    api: Api, cluster_ref: str, device: str, address: str | None, no_wait: bool
+    api: Api,
+    cluster_ref: str,
+    device: str | None,
+    address: str | None,
+    control_planes: bool,
+    leave_out_away: bool,
+    no_wait: bool,
 ) -> None:
     """Take the new address of DEVICE up. Workers are led home without this."""
-    device_id = id_of(api, "/devices", device)
-    body = {"address": address} if address else {}
-    started = api.post(f"{_path(api, cluster_ref)}/nodes/{device_id}/readdress", body)
+    if control_planes == (device is not None):
+        raise click.UsageError("Name a DEVICE, or say --control-planes.")
+    if control_planes and address:
+        raise click.UsageError("--address is of one DEVICE; `haechi device edit` takes it of each.")
+    if leave_out_away and not control_planes:
+        raise click.UsageError("--leave-out-away is of --control-planes.")
+    body: dict[str, Any] = {"address": address} if address else {}
+    if device is None:
+        place, body = "control-planes", {"leave_out_away": leave_out_away}
+    else:
+        place = f"nodes/{id_of(api, '/devices', device)}"
+    started = api.post(f"{_path(api, cluster_ref)}/{place}/readdress", body)
     follow(api, started, no_wait=no_wait, **HOSTS)
 
 

@@ -26,7 +26,13 @@ from haechi.domains.clusters.upkeep import Upkeep
 from haechi.settings import ClustersSettings
 from haechi.testing.clusters import FakeSite
 from haechi.testing.server import running_server
-from haechi.testing.upkeep import FakeAgentsView, FakeFinder, FakeMover, FakeProbe
+from haechi.testing.upkeep import (
+    FakeAgentsView,
+    FakeFinder,
+    FakeMover,
+    FakeProbe,
+    UpkeepSite,
+)
 
 PACE = Pace(retry_s=0.01, away_s=0.3, poll_s=0.01, api_s=0.5, ready_s=0.5, drain_s=0.1, grace_s=1)
 
@@ -134,6 +140,32 @@ async def world(tmp_path) -> AsyncIterator[World]:
     await made.begin()
     yield made
     await made.end()
+
+
+THREE = ("dev-m", "dev-n", "dev-o")
+
+
+@pytest.fixture
+def lab(world):
+    made = UpkeepSite(world.site)
+    for device_id in ("dev-m", "dev-a", "dev-b"):
+        made.prepare(device_id)
+    return made
+
+
+@pytest.fixture
+async def cluster_id(world, lab):
+    """Of one control plane and two workers."""
+    return await world.formed()
+
+
+@pytest.fixture
+async def three(world, lab):
+    """Control planes `master`, `cp-n`, `cp-o` and two workers."""
+    for device_id in THREE[1:]:
+        world.site.host(device_id, name=device_id.replace("dev", "cp"))
+        lab.prepare(device_id)
+    return await world.formed(masters=THREE)
 
 
 FAST = Pace(retry_s=0.01, away_s=0.3, poll_s=0.01, api_s=5.0, ready_s=5.0, drain_s=0.1, grace_s=1)

@@ -17,31 +17,8 @@ from haechi.domains.clusters.model import MemberState
 from haechi.errors import Busy
 from haechi.settings import ClustersSettings
 from haechi.testing.hosts import FakeFile
-from haechi.testing.upkeep import UpkeepSite
 
 THREE = ("dev-m", "dev-n", "dev-o")
-
-
-@pytest.fixture
-def lab(world):
-    made = UpkeepSite(world.site)
-    for device_id in ("dev-m", "dev-a", "dev-b"):
-        made.prepare(device_id)
-    return made
-
-
-@pytest.fixture
-async def cluster_id(world, lab):
-    return await world.formed()
-
-
-@pytest.fixture
-async def three(world, lab):
-    """A cluster of three control planes and two workers."""
-    for device_id in THREE[1:]:
-        world.site.host(device_id, name=device_id.replace("dev", "cp"))
-        lab.prepare(device_id)
-    return await world.formed(masters=THREE)
 
 
 async def backed_up(world, cluster_id):

@@ -8,26 +8,8 @@ from haechi.core.access import SYSTEM
 from haechi.domains.clusters.errors import KubeUnreachable
 from haechi.domains.clusters.model import MemberState
 from haechi.domains.clusters.proxy import CONFIG_PATH, proxy_backends
-from haechi.testing.upkeep import UpkeepSite
 
 THREE = ("dev-m", "dev-n", "dev-o")
-
-
-@pytest.fixture
-def lab(world):
-    made = UpkeepSite(world.site)
-    for device_id in ("dev-m", "dev-a", "dev-b"):
-        made.prepare(device_id)
-    return made
-
-
-@pytest.fixture
-async def three(world, lab):
-    """Control planes `master`, `cp-n`, `cp-o` and two workers."""
-    for device_id in THREE[1:]:
-        world.site.host(device_id, name=device_id.replace("dev", "cp"))
-        lab.prepare(device_id)
-    return await world.formed(masters=THREE)
 
 
 def shell_of(world, device_id):

@@ -17,31 +17,10 @@ from haechi.domains.clusters.upkeep_errors import AddressUnknown, SameDevice, St
 from haechi.domains.deployments.node_trust import NodeTrust
 from haechi.errors import Busy, Text, Unavailable
 from haechi.protocol.commands import RegistryAccess
-from haechi.testing.upkeep import UpkeepSite, certificate
+from haechi.testing.upkeep import certificate
 from haechi.testing.waiting import eventually
 
 THREE = ("dev-m", "dev-n", "dev-o")
-
-
-@pytest.fixture
-def lab(world):
-    made = UpkeepSite(world.site)
-    for device_id in ("dev-m", "dev-a", "dev-b"):
-        made.prepare(device_id)
-    return made
-
-
-@pytest.fixture
-async def cluster_id(world, lab):
-    return await world.formed()
-
-
-@pytest.fixture
-async def three(world, lab):
-    for device_id in THREE[1:]:
-        world.site.host(device_id, name=device_id.replace("dev", "cp"))
-        lab.prepare(device_id)
-    return await world.formed(masters=THREE)
 
 
 def shell_of(world, device_id):

@@ -6,9 +6,12 @@ Kubernetes API: they work while that one is away.
 """
 
 import asyncio
+import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,6 +23,8 @@ T = TypeVar("T")
 PEER_PORT: Final = 2380
 CLIENT_PORT: Final = 2379
 DATA_DIR: Final = "/var/lib/etcd"
+RESTING_FILE: Final = f"{DATA_DIR}/member/snap/db"
+"""All that etcd holds, complete once it has ended in order."""
 MANIFEST: Final = "/etc/kubernetes/manifests/etcd.yaml"
 PKI: Final = "/etc/kubernetes/pki/etcd"
 BUMP_REVISION: Final = 1_000_000_000
@@ -237,6 +242,22 @@ async def save_snapshot(shell: Shell, path: str) -> SnapshotFacts:
     await run_tool(shell, "etcdctl", [*client_arguments(), "snapshot", "save", path], timeout_s=600)
     ran = await run_tool(shell, "etcdutl", ["snapshot", "status", path, "-w", "json"])
     return _read(shell, "snapshot status", read_facts, ran)
+
+
+async def resting_facts(shell: Shell) -> SnapshotFacts:
+    """Of the data of an etcd that does not run."""
+    ran = await run_tool(shell, "etcdutl", ["snapshot", "status", RESTING_FILE, "-w", "json"])
+    return _read(shell, "snapshot status", read_facts, ran)
+
+
+def add_digest(copy: Path) -> None:
+    """Make a snapshot of a copy of RESTING_FILE: `snapshot save` ends one with the SHA-256 of all
+    before it, and `snapshot restore` takes none without (etcd: api `Maintenance.Snapshot`).
+    """
+    with copy.open("r+b") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+        _ = file.seek(0, os.SEEK_END)
+        _ = file.write(digest)
 
 
 async def restore_snapshot(

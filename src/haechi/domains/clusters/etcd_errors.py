@@ -60,3 +60,15 @@ class EtcdNotBack(Upstream):
         "See on that host what its etcd container says. If it does not come back, remove that "
         "control plane and add it again.",
     )
+
+
+class EtcdDecides(Conflict):
+    code = "clusters.etcd_decides"
+    detail = Text(
+        "제어 노드 {host}의 etcd에는 과반수가 있어 제어 노드를 모두 멈출 필요가 없습니다.",
+        "etcd on control plane {host} has a majority: there is no need to stop them all.",
+    )
+    remedy = Text(
+        "주소가 바뀐 노드를 하나씩 옮기세요: haechi cluster readdress CLUSTER NODE.",
+        "Take the moved nodes up one after the other: haechi cluster readdress CLUSTER NODE.",
+    )

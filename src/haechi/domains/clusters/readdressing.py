@@ -7,6 +7,7 @@ certificates of its own: those are made anew for the new one, and the cluster's 
 told. The API's name, the CA and everybody's kubeconfig stay.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from haechi.core.access import SYSTEM
@@ -128,37 +129,11 @@ class Readdressing:
         if not member.is_control_plane or not self._moved(run):
             return
         cluster = await self._c.cluster(run.subject)
-        old, new = run.ctx["old"], run.ctx["address"]
 
         async def act(shell: Shell) -> None:
-            argv = ["sh", "-c", REWRITE_SCRIPT, "haechi-rewrite", old, new, *FILES]
-            await shell.run(argv, root=True)
-            await self._certificates(shell, cluster, member, new)
+            await write_anew(shell, cluster, member, run.ctx["old"], run.ctx["address"])
 
         await self._c.on_host(member.device_id, act, log=run.log)
-
-    async def _certificates(
-        self, shell: Shell, cluster: Cluster, member: Member, address: str
-    ) -> None:
-        """By the CA that is there; keys too, for they cost nothing."""
-        moved = Member(
-            **{name: getattr(member, name) for name in Member.__slots__ if name != "address"},
-            address=address,
-        )
-        documents = kubeadm.init_documents(
-            cluster.id,
-            moved,
-            cluster.options,
-            version=cluster.kubernetes_version,
-            token=tokens.new_token(),
-        )
-        files = [
-            f"/etc/kubernetes/pki/{one}.{end}" for one in ADDRESSED_PKI for end in ("crt", "key")
-        ]
-        await shell.run(["rm", "-f", *files], root=True)
-        for phase in CERT_PHASES:
-            argv = ["kubeadm", "init", "phase", "certs", phase, "--config", kubeadm.CONFIG]
-            await kubeadm.run(shell, argv, documents, log=_nothing)
 
     async def record(self, run: Run) -> None:
         member = await self._member(run)
@@ -198,32 +173,7 @@ class Readdressing:
         """A worker waits for no API: its control plane may have moved with it, and the operator
         could not say so while this goes on.
         """
-        c = self._c
-        member = await self._member(run)
-        seen = ""
-
-        async def look() -> bool | None:
-            nonlocal seen
-            try:
-                async with c.kube(run.subject) as kube:
-                    node = await kube.node(member.node_name)
-                    network = await _network_pods(kube, member.node_name)
-            except Unavailable as error:
-                seen = str(error)
-                return None if member.is_control_plane else True
-            if node is None:
-                seen = "it is not registered"
-                return None
-            seen = node.why_not_ready or f"it says {', '.join(node.addresses)}"
-            if not node.ready or run.ctx["address"] not in node.addresses:
-                return None
-            seen = ", ".join(f"{one.name}: {one.reason}" for one in network if not one.ready)
-            return None if seen else True
-
-        if await c.until(look, c.pace.ready_s) is None:
-            raise Permanent(
-                NodeNotReady(node=member.node_name, timeout_s=round(c.pace.ready_s), reason=seen)
-            )
+        await settled(self._c, await self._member(run), run.ctx["address"])
         run.ctx["result"] = {"old": run.ctx["old"], "address": run.ctx["address"]}
 
     async def _member(self, run: Run) -> Member:
@@ -241,6 +191,58 @@ class Readdressing:
 
     def _moved(self, run: Run) -> bool:
         return bool(run.ctx["old"]) and run.ctx["old"] != run.ctx["address"]
+
+
+async def write_anew(
+    shell: Shell, cluster: Cluster, member: Member, old: str, address: str
+) -> None:
+    """Another address in a control plane's files, and certificates for it by the CA that is there;
+    keys too, for they cost nothing.
+    """
+    argv = ["sh", "-c", REWRITE_SCRIPT, "haechi-rewrite", old, address, *FILES]
+    await shell.run(argv, root=True)
+    documents = kubeadm.init_documents(
+        cluster.id,
+        replace(member, address=address),
+        cluster.options,
+        version=cluster.kubernetes_version,
+        token=tokens.new_token(),
+    )
+    files = [f"/etc/kubernetes/pki/{one}.{end}" for one in ADDRESSED_PKI for end in ("crt", "key")]
+    await shell.run(["rm", "-f", *files], root=True)
+    for phase in CERT_PHASES:
+        argv = ["kubeadm", "init", "phase", "certs", phase, "--config", kubeadm.CONFIG]
+        await kubeadm.run(shell, argv, documents, log=_nothing)
+
+
+async def settled(c: Context, member: Member, address: str) -> None:
+    """Wait until its node is ready at that address, its pods' network too. Raises NodeNotReady. For
+    a worker an API that is away is not waited for.
+    """
+    seen = ""
+
+    async def look() -> bool | None:
+        nonlocal seen
+        try:
+            async with c.kube(member.cluster_id) as kube:
+                node = await kube.node(member.node_name)
+                network = await _network_pods(kube, member.node_name)
+        except Unavailable as error:
+            seen = str(error)
+            return None if member.is_control_plane else True
+        if node is None:
+            seen = "it is not registered"
+            return None
+        seen = node.why_not_ready or f"it says {', '.join(node.addresses)}"
+        if not node.ready or address not in node.addresses:
+            return None
+        seen = ", ".join(f"{one.name}: {one.reason}" for one in network if not one.ready)
+        return None if seen else True
+
+    if await c.until(look, c.pace.ready_s) is None:
+        raise Permanent(
+            NodeNotReady(node=member.node_name, timeout_s=round(c.pace.ready_s), reason=seen)
+        )
 
 
 async def _network_pods(kube: Kube, node_name: str) -> list[Pod]:

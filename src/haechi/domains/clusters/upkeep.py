@@ -3,6 +3,7 @@
 Beside `Clusters`, which forms, changes and deletes; both share the domain's context.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from haechi.domains.agents.presence import Limits
 from haechi.domains.audit.ports import AuditTrail
 from haechi.domains.clusters import readdressing as moves
 from haechi.domains.clusters import renewing as certs
+from haechi.domains.clusters import renumbering
 from haechi.domains.clusters.announcing import Announcing
 from haechi.domains.clusters.asking import AskedNeighbours
 from haechi.domains.clusters.backups import rebuilding, restoring, store, taking
@@ -39,7 +41,12 @@ from haechi.domains.clusters.rewiring import KIND as REWIRE
 from haechi.domains.clusters.rewiring import Rewiring
 from haechi.domains.clusters.service import Clusters
 from haechi.domains.clusters.system_watching import SystemWatching
-from haechi.domains.clusters.upkeep_errors import AddressUnknown, SameDevice, StillLives
+from haechi.domains.clusters.upkeep_errors import (
+    AddressUnknown,
+    ControlPlanesMoved,
+    SameDevice,
+    StillLives,
+)
 from haechi.domains.clusters.watched import AgentsView, NodeState, Probe, WatchedApi
 from haechi.domains.clusters.watching import Watching
 from haechi.errors import AppError
@@ -99,6 +106,7 @@ class Upkeep:
             c, clusters.joining, before_days=lambda: settings().renew_before_days
         )
         self._readdressing = Readdressing(c, clusters.joining)
+        self._renumbering = renumbering.Renumbering(work, clusters.joining, self._restoring)
         self._replacing = Replacing(c, clusters.forming, clusters.leaving)
         self._rewiring = Rewiring(c)
         self._returning = Returning(c, clusters.cleaning, operations)
@@ -119,6 +127,7 @@ class Upkeep:
             self._rebuilding,
             self._renewing,
             self._readdressing,
+            self._renumbering,
             self._replacing,
             self._rewiring,
             self._returning,
@@ -260,8 +269,12 @@ class Upkeep:
     async def readdress_node(
         self, cluster_id: str, device_id: str, *, address: str | None = None, by: Principal
     ) -> Operation:
-        """Take a node's new address up; looked for where none is given. Raises AddressUnknown."""
+        """Take a node's new address up; looked for where none is given. Raises AddressUnknown, and
+        ControlPlanesMoved where etcd could not be told.
+        """
         member = await self._member(cluster_id, device_id)
+        if member.is_control_plane:
+            await self._refuse_without_majority(member)
         device = await self._c.devices.device(device_id)
         where = address or await self._finding.look_for(member)
         where = where or (device.address if device.address != member.address else None)
@@ -274,6 +287,29 @@ class Upkeep:
             requested_by=by.name,
         )
         await self._note(by, "readdress_node", cluster_id, operation, f"{device_id} {where}")
+        return operation
+
+    async def readdress_control_planes(
+        self, cluster_id: str, *, leave_out_away: bool = False, by: Principal
+    ) -> Operation:
+        """So many have other addresses that etcd has no majority: all of them are taken up where
+        they are found, or where their devices are said to be. `leave_out_away`: those that cannot
+        be reached are lost and leave the cluster.
+        """
+        await self._c.ready_cluster(cluster_id)
+        members = await self._control_planes(cluster_id)
+        found = await asyncio.gather(*(self._finding.look_for(one) for one in members))
+        known = [await self._c.devices.device(one.device_id) for one in members]
+        addresses = {
+            device.id: where or device.address or member.address
+            for member, where, device in zip(members, found, known, strict=True)
+        }
+        ctx = {"addresses": addresses, "leave_out_away": leave_out_away}
+        operation = await self._operations.start(
+            renumbering.KIND, cluster_id, ctx, requested_by=by.name
+        )
+        what = " ".join(f"{key} {value}" for key, value in addresses.items())
+        await self._note(by, "readdress_control_planes", cluster_id, operation, what)
         return operation
 
     async def readdress_server(self, *, by: Principal) -> Operation:
@@ -318,6 +354,21 @@ class Upkeep:
         return operation
 
     # --- inside
+
+    async def _control_planes(self, cluster_id: str) -> list[Member]:
+        members = await self._c.members(cluster_id)
+        return [
+            one for one in members if one.is_control_plane and one.state != MemberState.CLEANING
+        ]
+
+    async def _refuse_without_majority(self, moving: Member) -> None:
+        """One alone is no matter: it asks nobody."""
+        all_of_them = await self._control_planes(moving.cluster_id)
+        moved = [
+            one for one in all_of_them if one == moving or one.device_id in self._finding.found
+        ]
+        if len(all_of_them) > 1 and len(all_of_them) - len(moved) <= len(all_of_them) // 2:
+            raise ControlPlanesMoved(hosts=", ".join(one.node_name for one in moved))
 
     async def _member(self, cluster_id: str, device_id: str) -> Member:
         cluster = await self._c.cluster(cluster_id)

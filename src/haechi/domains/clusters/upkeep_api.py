@@ -11,6 +11,7 @@ from haechi.domains.clusters.upkeep_shapes import (
     BackupOut,
     CertificatesOut,
     HealthOut,
+    ReaddressAllIn,
     ReaddressIn,
     RenewIn,
     ReplaceIn,
@@ -121,6 +122,19 @@ def _repair(api: APIRouter, upkeep: Upkeep) -> None:
         of the API is away for a moment.
         """
         operation = await upkeep.readdress_node(cluster_id, device_id, address=body.address, by=by)
+        return accepted(response, operation)
+
+    @api.post("/clusters/{cluster_id}/control-planes/readdress", status_code=202)
+    @requires(Role.ADMIN)
+    async def readdress_control_planes(
+        cluster_id: str, body: ReaddressAllIn, by: Caller, response: Response
+    ) -> AcceptedOut:
+        """So many control planes have other addresses that etcd has no majority. The API is away
+        meanwhile, AIs go on.
+        """
+        operation = await upkeep.readdress_control_planes(
+            cluster_id, leave_out_away=body.leave_out_away, by=by
+        )
         return accepted(response, operation)
 
     @api.post("/clusters/{cluster_id}/nodes/{device_id}/replace", status_code=202)

@@ -27,6 +27,20 @@ class AddressUnknown(Conflict):
     )
 
 
+class ControlPlanesMoved(Conflict):
+    """`hosts` names those that were found elsewhere."""
+
+    code = "clusters.control_planes_moved"
+    detail = Text(
+        "주소가 바뀐 제어 노드가 많아 etcd에 과반수가 없습니다: {hosts}",
+        "So many control planes have other addresses that etcd has no majority: {hosts}",
+    )
+    remedy = Text(
+        "함께 옮기세요: haechi cluster readdress CLUSTER --control-planes.",
+        "Take them up together: haechi cluster readdress CLUSTER --control-planes.",
+    )
+
+
 class SameDevice(Conflict):
     code = "clusters.same_device"
     detail = Text(

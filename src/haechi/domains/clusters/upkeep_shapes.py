@@ -39,6 +39,11 @@ class ReaddressIn(In):
     """Absent: it is looked for by its host key."""
 
 
+class ReaddressAllIn(In):
+    leave_out_away: bool = False
+    """Control planes that cannot be reached are lost for good: they leave the cluster."""
+
+
 class ReplaceIn(ConsentIn):
     device_id: Id
     """The new device."""

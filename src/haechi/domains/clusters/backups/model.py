@@ -103,18 +103,18 @@ class BackupIncomplete(Upstream):
 
 
 class ControlPlanesAway(Conflict):
-    """`away` names them. A restore changes every control plane, or it would split the cluster."""
+    """`away` names them. All control planes are changed together, or the cluster would split."""
 
     code = "clusters.control_planes_away"
     detail = Text(
-        "복원하려면 모든 제어 노드에 닿아야 하지만 {away}에 연결할 수 없습니다.",
-        "A restore needs every control plane, but {away} cannot be reached.",
+        "모든 제어 노드에 닿아야 하지만 {away}에 연결할 수 없습니다.",
+        "Every control plane is needed, but {away} cannot be reached.",
     )
     remedy = Text(
-        "그 호스트를 켜세요. 되살릴 수 없으면 --leave-out-away로 나머지 제어 노드만 복원하고, "
-        "제어 노드를 모두 잃었다면 --onto로 새 호스트를 지정하세요.",
-        "Switch them on. Where they are lost for good, restore the others without them: "
-        "--leave-out-away. If all control planes are lost, name another host with --onto.",
+        "그 호스트를 켜세요. 되살릴 수 없으면 --leave-out-away로 나머지 제어 노드만 이어 가고, "
+        "제어 노드를 모두 잃었다면 haechi cluster restore --onto로 새 호스트를 지정하세요.",
+        "Switch them on. Where they are lost for good, go on with the others alone: "
+        "--leave-out-away. If all control planes are lost: haechi cluster restore --onto.",
     )
 
 

@@ -6,6 +6,7 @@ does not. AIs go on all the while: kubelets keep their pods without an API.
 """
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
 from haechi.core.operations import Definition, Run, Step
@@ -93,7 +94,7 @@ class Restoring:
             async with self._c.hosts.open(member.device_id) as shell:
                 await shell.run(["true"], root=True)
 
-        members = await self._control_planes(run)
+        members = await self.control_planes(run)
 
         def missed(member: Member, error: AppError) -> None:
             away[member.device_id] = f"{member.node_name} ({error})"
@@ -112,21 +113,25 @@ class Restoring:
         clear = vault.clear_path(run.id)
         try:
             await vault.take_out(row, ETCD_FILE, clear)
-
-            async def send(shell: Shell) -> None:
-                folder = _folder(run)
-                await shell.run(["mkdir", "-p", "-m", "0700", HOST_FOLDER, folder], root=True)
-                await shell.send(clear, f"{folder}/{ETCD_FILE}", mode=0o600, root=True)
-
-            await self._on_all(run, send)
+            await self.send(run, clear)
         finally:
             clear.unlink(missing_ok=True)
 
+    async def send(self, run: Run, snapshot: Path) -> None:
+        """To where `restore` takes it from."""
+
+        async def act(shell: Shell) -> None:
+            folder = _folder(run)
+            await shell.run(["mkdir", "-p", "-m", "0700", HOST_FOLDER, folder], root=True)
+            await shell.send(snapshot, f"{folder}/{ETCD_FILE}", mode=0o600, root=True)
+
+        await self.on_all(run, act)
+
     async def stop(self, run: Run) -> None:
-        await self._on_all(run, static_pods.hold)
+        await self.on_all(run, static_pods.hold)
 
     async def restore(self, run: Run) -> None:
-        members = await self._control_planes(run)
+        members = await self.control_planes(run)
         peers = {one.node_name: one.address for one in members}
         names = {one.device_id: one.node_name for one in members}
 
@@ -139,17 +144,17 @@ class Restoring:
                 token=run.id,
             )
 
-        await self._on_all(run, act)
+        await self.on_all(run, act)
 
     async def start(self, run: Run) -> None:
-        await self._on_all(run, static_pods.release)
+        await self.on_all(run, static_pods.release)
 
     async def wait(self, run: Run) -> None:
         run.progress(0.7, "waiting for the API")
         await self._joining.api_answers(run.subject)
         run.ctx["lives"] = True
         await run.save()
-        await self._on_all(run, self._etcd_answers)
+        await self.on_all(run, self._etcd_answers)
 
     async def _etcd_answers(self, shell: Shell) -> None:
         """The API answers by a majority; a restored cluster is one where nobody is missing."""
@@ -164,7 +169,7 @@ class Restoring:
 
     async def hold_again(self, run: Run) -> None:
         if not run.ctx.get("lives"):
-            await self._on_all(run, static_pods.hold)
+            await self.on_all(run, static_pods.hold)
 
     async def put_back(self, run: Run) -> None:
         """What was there before. The pods are held back."""
@@ -175,16 +180,16 @@ class Restoring:
             await shell.run(argv, root=True, timeout_s=300)
 
         if not run.ctx.get("lives"):
-            await self._on_all(run, act)
+            await self.on_all(run, act)
 
     async def let_go(self, run: Run) -> None:
-        await self._on_all(run, static_pods.release)
+        await self.on_all(run, static_pods.release)
 
     async def sweep(self, run: Run) -> None:
         async def act(shell: Shell) -> None:
             await remove_folder(shell, _folder(run))
 
-        await self._on_all(run, act)
+        await self.on_all(run, act)
 
     # --- afterwards
 
@@ -196,22 +201,25 @@ class Restoring:
         await retire(c, run, _lost(run))
         cluster = await c.cluster(run.subject)
         nodes = [one for one in await c.members(run.subject) if one.state == MemberState.READY]
-        stay = await self._control_planes(run)
+        stay = await self.control_planes(run)
         await self._joining.lead_to(cluster, nodes, stay, Board(run).log)
 
     async def settle(self, run: Run) -> None:
         await settle_nodes(self._c, run)
 
     async def tidy(self, run: Run) -> None:
+        await self.clear_up(run)
+        run.ctx["result"] = {"backup_id": run.ctx["backup_id"]}
+
+    async def clear_up(self, run: Run) -> None:
         async def act(shell: Shell) -> None:
             await remove_folder(shell, _folder(run))
             await shell.run(["rm", "-rf", KEPT], root=True)
 
-        await self._on_all(run, act)
+        await self.on_all(run, act)
         await say_goodbye(self._c, run, _lost(run))
-        run.ctx["result"] = {"backup_id": run.ctx["backup_id"]}
 
-    async def _control_planes(self, run: Run) -> list[Member]:
+    async def control_planes(self, run: Run) -> list[Member]:
         members = await self._c.members(run.subject)
         return [
             one
@@ -221,7 +229,7 @@ class Restoring:
             and one.device_id not in _lost(run)
         ]
 
-    async def _on_all(self, run: Run, act: Callable[[Shell], Awaitable[object]]) -> None:
+    async def on_all(self, run: Run, act: Callable[[Shell], Awaitable[object]]) -> None:
         """All control planes beside each other; the first failure is raised once all have ended."""
         failures: list[AppError] = []
 
@@ -232,7 +240,7 @@ class Restoring:
             await self._c.on_host(member.device_id, act, log=log)
 
         await self._c.on_each(
-            await self._control_planes(run),
+            await self.control_planes(run),
             one,
             failed=lambda _member, error: failures.append(error),
         )
