@@ -36,7 +36,7 @@ class Renumbering:
         self._restoring = restoring
 
     def definition(self) -> Definition:
-        old = self._restoring
+        restoring = self._restoring
         made = Definition(
             kind=KIND,
             title=Text("제어 노드 주소 모두 변경", "Take all control planes' new addresses up"),
@@ -46,30 +46,42 @@ class Renumbering:
                 Step(
                     "stop",
                     Text("제어 노드 멈추기", "Stop the control planes"),
-                    old.stop,
-                    old.let_go,
+                    restoring.stop,
+                    restoring.let_go,
                     timeout_s=1800,
                 ),
                 Step(
                     "collect",
                     Text("etcd 자료 모으기", "Bring etcd's newest data to all"),
                     self.collect,
-                    old.sweep,
+                    restoring.sweep,
                     timeout_s=CARRY_S,
                 ),
                 Step("rewrite", Text("설정과 인증서 갱신", "Write them anew"), self.rewrite),
                 Step("record", Text("기록", "Record it"), self.record),
-                Step("restore", Text("etcd 복원", "Restore etcd"), old.restore, old.put_back),
+                Step(
+                    "restore",
+                    Text("etcd 복원", "Restore etcd"),
+                    restoring.restore,
+                    restoring.put_back,
+                    timeout_s=1800,
+                ),
                 Step(
                     "start",
                     Text("제어 노드 시작", "Start the control planes"),
-                    old.start,
-                    old.hold_again,
+                    restoring.start,
+                    restoring.hold_again,
                 ),
                 Step("lead", Text("노드에 알리기", "Tell the nodes"), self.lead),
-                Step("wait", Text("응답 대기", "Wait for the API"), old.wait, timeout_s=1800),
-                Step("leave_out", Text("잃은 제어 노드 빼기", "Leave out the lost"), old.leave_out),
-                Step("settle", Text("노드 맞추기", "Settle the nodes"), self.settle),
+                Step("wait", Text("응답 대기", "Wait for the API"), restoring.wait, timeout_s=1800),
+                Step(
+                    "leave_out",
+                    Text("잃은 제어 노드 빼기", "Leave out the lost"),
+                    restoring.leave_out,
+                ),
+                Step(
+                    "settle", Text("노드 맞추기", "Settle the nodes"), self.settle, timeout_s=1800
+                ),
                 Step("tidy", Text("정리", "Tidy up"), self.tidy),
             ],
         )
@@ -92,7 +104,7 @@ class Renumbering:
             if await etcd.is_healthy(shell):
                 raise EtcdDecides(host=member.node_name)
             report = await c.work.report(shell, member.device_id, member.role)
-            told[member.device_id] = report.address
+            told[member.device_id] = report.address or run.ctx["addresses"][member.device_id]
 
         staying = await self._restoring.control_planes(run)
         members = {one.device_id: one for one in staying}
