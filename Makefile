@@ -43,7 +43,7 @@ bundle: ## Make the offline bundle that hosts become nodes from (needs Go; cold 
 	$(SETUP) --with lab --only bundle
 
 lab: ## Prepare the host lab; `.venv/bin/python -m lab up NAME` starts a site
-	$(SETUP) --with lab --only lab bundle
+	$(SETUP) --with lab
 
 test-lab: lab ## Clusters on real hosts (root, podman); CI runs it after make test
 	$(VENV)/python tools/test.py lab
@@ -52,7 +52,6 @@ test-lab-more: lab ## Whole sites on real hosts, rarer trouble, the lab itself; 
 	$(VENV)/python tools/test.py lab-more
 
 demo-cluster: lab ## Form two Kubernetes clusters on lab hosts, shown in the dashboard, until Ctrl-C
-	$(SETUP)
 	$(MAKE) --no-print-directory dashboard
 	$(VENV)/python packaging/agent/build.py
 	$(VENV)/python demo/cluster.py

@@ -83,3 +83,19 @@ def test_footage_and_detector_are_real():
 
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith("people found in 8 frames")
+
+
+@pytest.mark.parametrize("target", ["test", "test-lab", "test-lab-more", "bench-lab", "soak"])
+def test_a_suite_alone_sets_up_all_that_a_new_machine_lacks(target):
+    """Tests on hosts use Docker, the registry and the base image as the others do."""
+    answer = subprocess.run(
+        ["make", "--dry-run", target],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    (first, *_) = answer.stdout.splitlines()
+    assert "tools/setup.py" in first
+    assert "--only" not in first
