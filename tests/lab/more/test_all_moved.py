@@ -24,7 +24,10 @@ async def test_control_planes_that_all_move_are_led_home_together(
         process = await story.process_of(ai)
         await story.write(control_planes[0], "before-moving")
         old = {host.name: host.address for host in hosts}
-        await asyncio.gather(*(faults.readdress(yard.site, host) for host in hosts))
+        others = (str(site.subnet[number]) for number in range(100, 100 + len(hosts)))
+        await asyncio.gather(
+            *(faults.readdress(site, *pair) for pair in zip(hosts, others, strict=True))
+        )
         new = {host.name: host.address for host in hosts}
 
         async def found() -> bool:
