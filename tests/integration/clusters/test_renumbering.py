@@ -1,5 +1,6 @@
 """So many control planes have other addresses that etcd has no majority."""
 
+import asyncio
 import hashlib
 import json
 from dataclasses import replace
@@ -16,6 +17,7 @@ from haechi.testing.waiting import eventually
 
 THREE = ("dev-m", "dev-n", "dev-o")
 NEW = {"dev-m": "192.0.2.101", "dev-n": "192.0.2.102", "dev-o": "192.0.2.103"}
+REWRITES = "haechi-rewrite "
 REVISIONS = {"dev-m": 40, "dev-n": 44, "dev-o": 42}
 
 
@@ -78,7 +80,7 @@ async def addresses(world, cluster_id):
 def order_of(world, device_id):
     words = {
         "haechi-hold": "hold",
-        "haechi-rewrite": "rewrite",
+        REWRITES: "rewrite",
         "certs etcd-peer": "certificates",
         "haechi-swap": "restore",
         "haechi-put-back": "put back",
@@ -104,7 +106,7 @@ async def test_they_go_on_as_one_etcd_from_the_data_of_the_one_that_knows_most(w
     for device_id in THREE:
         assert (await world.site.devices.device(device_id)).address == NEW[device_id]
         assert f"https://{NEW[device_id]}:2380" in told
-        rewrite = next(x for x in shell_of(world, device_id).commands() if "haechi-rewrite" in x)
+        rewrite = next(x for x in shell_of(world, device_id).commands() if REWRITES in x)
         assert f"{old[device_id]} {NEW[device_id]}" in rewrite
         assert order_of(world, device_id) == [
             *("hold", "rewrite", "certificates", "restore", "release")
@@ -142,6 +144,17 @@ async def test_one_alone_is_refused_as_nobody_could_be_told(world, lab, moved):
     assert set(refused.value.data["hosts"].split(", ")) == {"master", "cp-n", "cp-o"}
 
 
+async def test_so_many_are_those_that_are_elsewhere_now(world, lab, three):
+    world.upkeep._finding.found["dev-n"] = NEW["dev-n"]
+    with pytest.raises(ControlPlanesMoved):
+        await world.upkeep.readdress_node(three, "dev-m", by=SYSTEM)
+    # What an operator says of one is taken, and an old finding is none.
+    world.upkeep._finding.found["dev-n"] = (await addresses(world, three))["dev-n"]
+    world.finder.places["dev-m"] = NEW["dev-m"]
+    started = await world.upkeep.readdress_node(three, "dev-m", by=SYSTEM)
+    assert (await world.ended(started)).ctx["address"]
+
+
 async def test_it_is_refused_where_etcd_decides(world, lab, three):
     before = await addresses(world, three)
     world.finder.places["dev-n"] = "192.0.2.102"
@@ -161,7 +174,17 @@ async def test_one_that_is_away_stops_it_before_it_begins(world, lab, moved):
     assert not [x for one in THREE for x in order_of(world, one)]
 
 
+async def test_one_that_is_left_out_must_not_live(world, lab, moved):
+    """The server is cut off from it; a worker is not."""
+    world.site.hosts.turn_off("dev-o")
+    shell_of(world, "dev-a").on("timeout 3 bash -c")
+    ended = await renumbered(world, moved, leave_out_away=True)
+    assert ended.error["code"] == "clusters.control_plane_lives"
+    assert not [x for one in THREE for x in order_of(world, one)]
+
+
 async def test_one_that_is_lost_is_left_out(world, lab, moved):
+    shell_of(world, "dev-a").on("timeout 3 bash -c", status=1)
     world.site.hosts.turn_off("dev-o")
     ended = await renumbered(world, moved, leave_out_away=True)
     assert ended.state == "succeeded", await world.log(ended)
@@ -181,6 +204,102 @@ async def test_one_whose_data_cannot_be_read_takes_it_from_the_others(world, lab
     assert set(lab.restored) == set(THREE)
 
 
+async def test_what_only_a_minority_has_kept_is_not_taken(world, lab, moved):
+    for device_id in ("dev-n", "dev-o"):
+        shell_of(world, device_id).on(lambda line: "snapshot status" in line, status=1)
+    ended = await renumbered(world, moved)
+    assert ended.error["code"] == "clusters.etcd_failed"
+    assert not lab.restored
+
+
+async def test_data_of_different_restores_is_not_compared(world, lab, moved):
+    facts = {"hash": 1, "revision": etcd.BUMP_REVISION + 50, "totalKey": 7, "totalSize": 99}
+    shell_of(world, "dev-o").on(lambda line: "snapshot status" in line, stdout=json.dumps(facts))
+    ended = await renumbered(world, moved)
+    assert ended.error["code"] == "clusters.etcd_histories_differ"
+    assert ended.error["data"] == {"host": "cp-o", "other": "master"}
+    assert not lab.restored
+
+
+async def test_one_that_has_not_moved_stays_whatever_else_its_host_is_called(world, lab, moved):
+    before = (await addresses(world, moved))["dev-o"]
+    shell_of(world, "dev-o").host = HostName("dev-o", "cp-o", before)
+
+    async def find(device_id, known, there=world.finder.find):
+        still = device_id == "dev-o" and before in known
+        return before if still else await there(device_id, known)
+
+    world.finder.find = find
+    ended = await renumbered(world, moved)
+    assert ended.ctx["addresses"] == {**NEW, "dev-o": before}
+    assert await addresses(world, moved) == {**NEW, "dev-o": before}
+    assert "rewrite" not in order_of(world, "dev-o")
+
+
+async def test_what_the_operator_says_of_an_address_counts(world, lab, moved):
+    devices = world.site.devices
+    devices.devices["dev-n"] = replace(await devices.device("dev-n"), address="192.0.2.222")
+    started = await world.upkeep.readdress_control_planes(moved, by=SYSTEM)
+    assert started.ctx["addresses"] == {**NEW, "dev-n": "192.0.2.222"}
+    await world.ended(started)
+
+
+async def test_a_node_that_does_not_get_ready_leaves_nothing_to_clear_up(world, lab, moved):
+    shell_of(world, "dev-o").on("systemctl restart kubelet")
+    ended = await renumbered(world, moved)
+    assert ended.error["code"] == "clusters.node_not_ready"
+    assert await addresses(world, moved) == NEW
+    for device_id in THREE:
+        assert f"rm -rf {etcd.DATA_DIR}.before-restore" in shell_of(world, device_id).commands()
+        assert "put back" not in order_of(world, device_id)
+
+
+async def test_what_an_earlier_try_wrote_is_written_anew(world, lab, moved):
+    """It was cut, and the hosts have moved on since."""
+    shell_of(world, "dev-n").on(
+        lambda line: "haechi-addressed" in line, stdout="192.0.2.150\n192.0.2.150\n"
+    )
+    old = (await addresses(world, moved))["dev-n"]
+    ended = await renumbered(world, moved)
+    assert ended.state == "succeeded", await world.log(ended)
+    rewrites = [line for line in shell_of(world, "dev-n").commands() if REWRITES in line]
+    assert [
+        f"{one} {NEW['dev-n']}" in line
+        for one, line in zip(sorted([old, "192.0.2.150"]), rewrites, strict=True)
+    ] == [True, True]
+
+
+async def test_cancelled_on_the_way_it_can_be_begun_again(world, lab, moved):
+    shell = shell_of(world, "dev-o")
+    going_on = asyncio.Event()
+    shell.on(lambda line: REWRITES in line, hold=going_on, times=1)
+    started = await world.upkeep.readdress_control_planes(moved, by=SYSTEM)
+    await eventually(shell.held.is_set)
+    await world.operations.cancel(started.id)
+    ended = await world.ended(started)
+    assert ended.state == "cancelled"
+    for device_id in THREE:
+        assert order_of(world, device_id)[-1] == "release"
+    for device_id in THREE:
+        move(world, lab, device_id)
+    ended = await renumbered(world, moved)
+    assert ended.state == "succeeded", await world.log(ended)
+    assert await addresses(world, moved) == NEW
+
+
+@pytest.mark.parametrize("word", ["snapshot status", REWRITES, "haechi-swap"])
+async def test_a_server_that_dies_on_the_way_goes_on(world, lab, moved, word):
+    shell = shell_of(world, "dev-o")
+    shell.on(lambda line: word in line, hold=asyncio.Event(), times=1)
+    started = await world.upkeep.readdress_control_planes(moved, by=SYSTEM)
+    await eventually(shell.held.is_set)
+    await world.kill()
+    await world.revive()
+    ended = await world.ended(started)
+    assert ended.state == "succeeded", await world.log(ended)
+    assert await addresses(world, moved) == NEW
+
+
 async def test_what_was_there_is_put_back_where_it_does_not_come_up_and_again_it_does(
     world, lab, moved
 ):
@@ -197,15 +316,3 @@ async def test_what_was_there_is_put_back_where_it_does_not_come_up_and_again_it
         move(world, lab, device_id)
     ended = await renumbered(world, moved)
     assert ended.state == "succeeded", await world.log(ended)
-
-
-async def test_a_server_that_dies_on_the_way_goes_on(world, lab, moved):
-    shell = shell_of(world, "dev-o")
-    shell.on(lambda line: "haechi-swap" in line, hold=shell.held.__class__(), times=1)
-    started = await world.upkeep.readdress_control_planes(moved, by=SYSTEM)
-    await eventually(shell.held.is_set)
-    await world.kill()
-    await world.revive()
-    ended = await world.ended(started)
-    assert ended.state == "succeeded", await world.log(ended)
-    assert await addresses(world, moved) == NEW

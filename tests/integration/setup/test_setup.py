@@ -89,8 +89,9 @@ def test_footage_and_detector_are_real():
 def test_a_suite_alone_sets_up_all_that_a_new_machine_lacks(target):
     """Tests on hosts use Docker, the registry and the base image as the others do."""
     answer = subprocess.run(
-        ["make", "--dry-run", target],
+        ["make", "--no-print-directory", "--dry-run", target],
         cwd=CHECKOUT,
+        env={key: value for key, value in os.environ.items() if not key.startswith("MAKE")},
         capture_output=True,
         text=True,
         check=True,

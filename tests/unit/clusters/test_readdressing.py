@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from haechi.domains.clusters.readdressing import FILES, REWRITE_SCRIPT
+from haechi.domains.clusters.readdressing import ADDRESSED_SCRIPT, FILES, REWRITE_SCRIPT
 
 
 def rewritten(tmp_path, text, old="10.0.0.1", new="10.0.0.77"):
@@ -54,3 +54,21 @@ def test_the_mode_stays(tmp_path):
 def test_all_files_that_bear_the_address_are_named():
     names = {path.rpartition("/")[2] for path in FILES}
     assert {"etcd.yaml", "kube-apiserver.yaml", "kubelet.conf", "scheduler.conf"} <= names
+
+
+def test_what_a_try_that_was_cut_has_written_is_seen(tmp_path):
+    """API server and etcd call themselves differently then."""
+    api_server, etcd = tmp_path / "kube-apiserver.yaml", tmp_path / "etcd.yaml"
+    api_server.write_text(
+        "  - command:\n    - kube-apiserver\n    - --advertise-address=10.0.0.2\n"
+        "    - --etcd-servers=https://127.0.0.1:2379\n"
+    )
+    etcd.write_text(
+        "    - --advertise-client-urls=https://10.0.0.1:2379\n"
+        "    - --initial-advertise-peer-urls=https://10.0.0.1:2380\n"
+        "    - --initial-cluster=a=https://10.0.0.1:2380,b=https://10.0.0.9:2380\n"
+    )
+    files = [str(tmp_path / "none"), str(api_server), str(etcd)]
+    argv = ["/bin/sh", "-c", ADDRESSED_SCRIPT, "x", *files]
+    said = subprocess.run(argv, check=True, timeout=60, capture_output=True, text=True)
+    assert said.stdout.split() == ["10.0.0.2", "10.0.0.1"]

@@ -246,7 +246,8 @@ async def save_snapshot(shell: Shell, path: str) -> SnapshotFacts:
 
 async def resting_facts(shell: Shell) -> SnapshotFacts:
     """Of the data of an etcd that does not run."""
-    ran = await run_tool(shell, "etcdutl", ["snapshot", "status", RESTING_FILE, "-w", "json"])
+    argv = ["snapshot", "status", RESTING_FILE, "-w", "json"]
+    ran = await run_tool(shell, "etcdutl", argv, timeout_s=600)
     return _read(shell, "snapshot status", read_facts, ran)
 
 

@@ -23,10 +23,12 @@ class EtcdQuorumLost(EtcdFailed):
         "etcd on control plane {host} has no majority, so '{what}' cannot be done: {reason}",
     )
     remedy = Text(
-        "꺼진 제어 노드를 다시 켜세요. 되살릴 수 없으면 백업에서 복원하세요: "
+        "꺼진 제어 노드를 다시 켜세요. 주소가 바뀌었으면 haechi cluster readdress "
+        "--control-planes를 실행하고, 되살릴 수 없으면 백업에서 복원하세요: "
         "haechi cluster restore.",
-        "Switch the missing control planes on again. Where they are lost, restore the cluster from "
-        "a backup: haechi cluster restore.",
+        "Switch the missing control planes on again. Where they have moved: haechi cluster "
+        "readdress --control-planes. Where they are lost, restore the cluster from a backup: "
+        "haechi cluster restore.",
     )
 
 
@@ -69,6 +71,22 @@ class EtcdDecides(Conflict):
         "etcd on control plane {host} has a majority: there is no need to stop them all.",
     )
     remedy = Text(
-        "주소가 바뀐 노드를 하나씩 옮기세요: haechi cluster readdress CLUSTER NODE.",
-        "Take the moved nodes up one after the other: haechi cluster readdress CLUSTER NODE.",
+        "주소가 바뀐 것을 하나씩 옮기세요: haechi cluster readdress CLUSTER DEVICE.",
+        "Take those that moved up one after the other: haechi cluster readdress CLUSTER DEVICE.",
+    )
+
+
+class EtcdHistoriesDiffer(Conflict):
+    """Every restore begins a history of its own; `host` is of a later one than `other`."""
+
+    code = "clusters.etcd_histories_differ"
+    detail = Text(
+        "제어 노드 {host}과(와) {other}의 etcd 자료가 서로 다른 복원에서 나와 어느 것이 맞는지 "
+        "알 수 없습니다.",
+        "etcd's data on control planes {host} and {other} is of different restores, so that nobody "
+        "can tell which counts.",
+    )
+    remedy = Text(
+        "백업에서 복원하세요: haechi cluster restore.",
+        "Restore the cluster from a backup: haechi cluster restore.",
     )

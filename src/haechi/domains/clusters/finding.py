@@ -87,6 +87,16 @@ class Finding:
             found = await self._finder.search(member.device_id, member.address)
         return found
 
+    async def place_of(self, member: Member) -> str:
+        """Where it is said to be; else where it was, if it is there; else where it is found, or was
+        before.
+        """
+        device = await self._c.devices.device(member.device_id)
+        if device.address and device.address != member.address:
+            return device.address
+        still = await self._finder.find(member.device_id, [member.address])
+        return still or await self.look_for(member) or member.address
+
     async def _look(self, member: Member, *, search: bool) -> None:
         try:
             if await self._operations.active_on(member.cluster_id) is not None:

@@ -41,6 +41,16 @@ for file in "$@"; do
 done
 """
 """Puts one address in another's place, whole addresses only; each file at once."""
+ADDRESSED_SCRIPT: Final = """\
+for file in "$@"; do
+  [ -f "$file" ] || continue
+  sed -n -E -e 's/^ *- --advertise-address=//p' \
+    -e 's#^ *- --initial-advertise-peer-urls=https://(.*):2380$#\\1#p' "$file"
+done
+"""
+"""The addresses by which API server and etcd call themselves: other than the recorded one where an
+earlier try was cut.
+"""
 FILES: Final = (
     *(f"{static_pods.HELD_FOLDER}/{name}.yaml" for name in static_pods.ALL),
     *(f"{static_pods.FOLDER}/{name}.yaml" for name in static_pods.ALL),
@@ -131,7 +141,7 @@ class Readdressing:
         cluster = await self._c.cluster(run.subject)
 
         async def act(shell: Shell) -> None:
-            await write_anew(shell, cluster, member, run.ctx["old"], run.ctx["address"])
+            await write_anew(shell, cluster, member, run.ctx["address"])
 
         await self._c.on_host(member.device_id, act, log=run.log)
 
@@ -193,14 +203,17 @@ class Readdressing:
         return bool(run.ctx["old"]) and run.ctx["old"] != run.ctx["address"]
 
 
-async def write_anew(
-    shell: Shell, cluster: Cluster, member: Member, old: str, address: str
-) -> None:
-    """Another address in a control plane's files, and certificates for it by the CA that is there;
-    keys too, for they cost nothing.
+async def write_anew(shell: Shell, cluster: Cluster, member: Member, address: str) -> None:
+    """The address in a control plane's files, in place of any that it had, and certificates for it
+    by the CA that is there; keys too, for they cost nothing. Nothing where all is so already.
     """
-    argv = ["sh", "-c", REWRITE_SCRIPT, "haechi-rewrite", old, address, *FILES]
-    await shell.run(argv, root=True)
+    said = await shell.run(["sh", "-c", ADDRESSED_SCRIPT, "haechi-addressed", *FILES], root=True)
+    before = {one for one in (member.address, *said.stdout.split()) if one} - {address}
+    if not before:
+        return
+    for old in sorted(before):
+        argv = ["sh", "-c", REWRITE_SCRIPT, "haechi-rewrite", old, address, *FILES]
+        await shell.run(argv, root=True)
     documents = kubeadm.init_documents(
         cluster.id,
         replace(member, address=address),

@@ -8,16 +8,18 @@ where the data comes from, and its steps are those of one.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from haechi.core.access import SYSTEM
 from haechi.core.operations import Definition, Run, Step
 from haechi.domains.clusters import etcd
 from haechi.domains.clusters.announcing import restart_flannel
+from haechi.domains.clusters.backups.losing import refuse_living
 from haechi.domains.clusters.backups.restoring import Restoring
 from haechi.domains.clusters.backups.taking import Upkeep
 from haechi.domains.clusters.board import Board
-from haechi.domains.clusters.etcd_errors import EtcdDecides
+from haechi.domains.clusters.etcd_errors import EtcdDecides, EtcdHistoriesDiffer
 from haechi.domains.clusters.host.ports import CARRY_S, Shell
 from haechi.domains.clusters.joining import Joining
 from haechi.domains.clusters.model import Member, MemberState
@@ -36,53 +38,52 @@ class Renumbering:
         self._restoring = restoring
 
     def definition(self) -> Definition:
-        restoring = self._restoring
+        def step(
+            name: str,
+            ko: str,
+            en: str,
+            do: Act,
+            undo: Act | None = None,
+            timeout_s: float = 1800,
+        ) -> Step:
+            return Step(name, Text(ko, en), do, undo, timeout_s)
+
+        old = self._restoring
         made = Definition(
             kind=KIND,
             title=Text("제어 노드 주소 모두 변경", "Take all control planes' new addresses up"),
             parallel=2,
             steps=[
-                Step("reach", Text("새 주소로 연결", "Reach them"), self.reach, self.turn_back),
-                Step(
-                    "stop",
-                    Text("제어 노드 멈추기", "Stop the control planes"),
-                    restoring.stop,
-                    restoring.let_go,
-                    timeout_s=1800,
-                ),
-                Step(
+                step("reach", "새 주소로 연결", "Reach them there", self.reach, self.turn_back),
+                step("stop", "제어 노드 멈추기", "Stop the control planes", old.stop, old.let_go),
+                step(
                     "collect",
-                    Text("etcd 자료 모으기", "Bring etcd's newest data to all"),
+                    "가장 새로운 etcd 자료 나누기",
+                    "Bring etcd's newest data to all",
                     self.collect,
-                    restoring.sweep,
-                    timeout_s=CARRY_S,
+                    old.sweep,
+                    CARRY_S,
                 ),
-                Step("rewrite", Text("설정과 인증서 갱신", "Write them anew"), self.rewrite),
-                Step("record", Text("기록", "Record it"), self.record),
-                Step(
-                    "restore",
-                    Text("etcd 복원", "Restore etcd"),
-                    restoring.restore,
-                    restoring.put_back,
-                    timeout_s=1800,
+                step(
+                    "rewrite",
+                    "설정과 인증서 갱신",
+                    "Renew configuration and certificates",
+                    self.rewrite,
                 ),
-                Step(
+                step("restore", "etcd 복원", "Restore etcd", old.restore, old.put_back),
+                step(
                     "start",
-                    Text("제어 노드 시작", "Start the control planes"),
-                    restoring.start,
-                    restoring.hold_again,
+                    "제어 노드 시작",
+                    "Start the control planes",
+                    old.start,
+                    old.hold_again,
                 ),
-                Step("lead", Text("노드에 알리기", "Tell the nodes"), self.lead),
-                Step("wait", Text("응답 대기", "Wait for the API"), restoring.wait, timeout_s=1800),
-                Step(
-                    "leave_out",
-                    Text("잃은 제어 노드 빼기", "Leave out the lost"),
-                    restoring.leave_out,
-                ),
-                Step(
-                    "settle", Text("노드 맞추기", "Settle the nodes"), self.settle, timeout_s=1800
-                ),
-                Step("tidy", Text("정리", "Tidy up"), self.tidy),
+                step("lead", "노드에 알리기", "Tell the nodes", self.lead),
+                step("wait", "응답 대기", "Wait for the API", self.wait),
+                step("leave_out", "잃은 제어 노드 빼기", "Leave out the lost", old.leave_out),
+                step("settle", "노드 맞추기", "Settle the nodes", self.settle),
+                step("tidy", "정리", "Tidy up", self.tidy),
+                step("see", "모두 준비될 때까지 대기", "Wait until all are ready", self.see),
             ],
         )
         return patient(self._c, made)
@@ -94,9 +95,13 @@ class Renumbering:
             known = (await c.devices.device(member.device_id)).address
             moves.setdefault(member.device_id, {"old": member.address, "known": known})
         await run.save()
-        for device_id in moves:
-            await c.devices.readdress(device_id, run.ctx["addresses"][device_id], by=SYSTEM)
+        for device_id, move in moves.items():
+            where = run.ctx["addresses"].get(device_id, move["known"])
+            await c.devices.readdress(device_id, where, by=SYSTEM)
         await self._restoring.check(run)
+        lost: list[str] = run.ctx["lost"]
+        if lost:
+            await refuse_living(c, run, lost)
         told: dict[str, str] = {}
 
         async def ask(shell: Shell) -> None:
@@ -104,7 +109,7 @@ class Renumbering:
             if await etcd.is_healthy(shell):
                 raise EtcdDecides(host=member.node_name)
             report = await c.work.report(shell, member.device_id, member.role)
-            told[member.device_id] = report.address or run.ctx["addresses"][member.device_id]
+            told[member.device_id] = report.address or shell.host.address
 
         staying = await self._restoring.control_planes(run)
         members = {one.device_id: one for one in staying}
@@ -114,16 +119,18 @@ class Renumbering:
             run.log(f"[{member.node_name}] {member.address} → {told[member.device_id]}")
 
     async def turn_back(self, run: Run) -> None:
-        """One that was not reached keeps the address that its device had."""
+        """Unless all were reached, devices keep the addresses that they had."""
         for device_id, move in _moves(run).items():
             if "address" not in move and move["known"]:
                 await self._c.devices.readdress(device_id, move["known"], by=SYSTEM)
 
     async def collect(self, run: Run) -> None:
-        """All etcds have ended: the data of the one that knows most goes to each."""
+        """All etcds have ended: the data of the one that knows most goes to each. What a majority
+        has kept is in the newest of a majority; fewer are enough only where the others are lost.
+        """
         facts: dict[str, etcd.SnapshotFacts] = {}
         failures: list[AppError] = []
-        control_planes = await self._restoring.control_planes(run)
+        staying = await self._restoring.control_planes(run)
 
         async def look(member: Member) -> None:
             facts[member.device_id] = await self._c.on_host(
@@ -134,9 +141,14 @@ class Renumbering:
             run.log(f"[{member.node_name}] -- {error}")
             failures.append(error)
 
-        if not await self._c.on_each(control_planes, look, failed=missed):
+        await self._c.on_each(staying, look, failed=missed)
+        if len(facts) < min(len(staying), len(_moves(run)) // 2 + 1):
             raise failures[0]
-        newest = max(facts, key=lambda one: facts[one].revision)
+        by_revision = sorted(facts, key=lambda one: facts[one].revision)
+        oldest, newest = by_revision[0], by_revision[-1]
+        if facts[newest].revision - facts[oldest].revision >= etcd.BUMP_REVISION:
+            names = {one.device_id: one.node_name for one in staying}
+            raise EtcdHistoriesDiffer(host=names[newest], other=names[oldest])
         run.log(f"etcd revision {facts[newest].revision}, {facts[newest].total_keys} keys")
         clear = self._vault.clear_path(run.id)
 
@@ -151,48 +163,57 @@ class Renumbering:
             clear.unlink(missing_ok=True)
 
     async def rewrite(self, run: Run) -> None:
-        cluster = await self._c.cluster(run.subject)
-        moves = _moves(run)
+        """Recorded at once: from here on it is so, whether etcd comes back or not."""
+        c, moves = self._c, _moves(run)
+        cluster = await c.cluster(run.subject)
         members = {one.device_id: one for one in await self._restoring.control_planes(run)}
 
         async def act(shell: Shell) -> None:
-            move = moves[shell.host.device_id]
-            if move["old"] != move["address"]:
-                member = members[shell.host.device_id]
-                await write_anew(shell, cluster, member, move["old"], move["address"])
+            member = members[shell.host.device_id]
+            address = moves[member.device_id]["address"]
+            await write_anew(shell, cluster, member, address)
+            await c.change_member(member, address=address)
+            await c.devices.readdress(member.device_id, address, by=SYSTEM)
 
         await self._restoring.on_all(run, act)
-
-    async def record(self, run: Run) -> None:
-        """Before they start: it is so, whether etcd comes back or not."""
-        for member in await self._restoring.control_planes(run):
-            address = _moves(run)[member.device_id]["address"]
-            await self._c.change_member(member, address=address)
-            await self._c.devices.readdress(member.device_id, address, by=SYSTEM)
 
     async def lead(self, run: Run) -> None:
         """Workers that have moved as well are told when they are found."""
         cluster = await self._c.cluster(run.subject)
-        nodes = [one for one in await self._c.members(run.subject) if one.state in _LED]
         stay = await self._restoring.control_planes(run)
-        told = [one for one in nodes if not one.is_control_plane or one in stay]
+        ids = {one.device_id for one in stay}
+        told = [
+            one
+            for one in await self._c.members(run.subject)
+            if one.device_id in ids
+            or (one.state in {MemberState.READY, MemberState.LEAVING} and not one.is_control_plane)
+        ]
         await self._joining.lead_to(cluster, told, stay, Board(run).log)
+
+    async def wait(self, run: Run) -> None:
+        run.progress(0.7, "waiting for the API")
+        await self._joining.api_answers(run.subject)
+        run.ctx["lives"] = True
 
     async def settle(self, run: Run) -> None:
         await self._restoring.settle(run)
         stay = await self._restoring.control_planes(run)
         async with self._c.kube(run.subject) as kube:
             await restart_flannel(kube, {one.node_name for one in stay})
-        for member in stay:
-            await settled(self._c, member, member.address)
 
     async def tidy(self, run: Run) -> None:
         await self._restoring.clear_up(run)
         addresses = {key: one["address"] for key, one in _moves(run).items() if "address" in one}
         run.ctx["result"] = {"addresses": addresses}
 
+    async def see(self, run: Run) -> None:
+        """Last of all: one that does not come back is to be mended by itself."""
+        await self._restoring.on_all(run, self._restoring.etcd_answers)
+        for member in await self._restoring.control_planes(run):
+            await settled(self._c, member, member.address)
 
-_LED: Final = frozenset({MemberState.READY, MemberState.LEAVING})
+
+Act = Callable[[Run], Awaitable[None]]
 
 
 def _moves(run: Run) -> dict[str, dict[str, Any]]:

@@ -273,7 +273,7 @@ class Upkeep:
         ControlPlanesMoved where etcd could not be told.
         """
         member = await self._member(cluster_id, device_id)
-        if member.is_control_plane:
+        if member.is_control_plane and address is None:
             await self._refuse_without_majority(member)
         device = await self._c.devices.device(device_id)
         where = address or await self._finding.look_for(member)
@@ -298,12 +298,8 @@ class Upkeep:
         """
         await self._c.ready_cluster(cluster_id)
         members = await self._control_planes(cluster_id)
-        found = await asyncio.gather(*(self._finding.look_for(one) for one in members))
-        known = [await self._c.devices.device(one.device_id) for one in members]
-        addresses = {
-            device.id: where or device.address or member.address
-            for member, where, device in zip(members, found, known, strict=True)
-        }
+        where = await asyncio.gather(*(self._finding.place_of(one) for one in members))
+        addresses = {one.device_id: address for one, address in zip(members, where, strict=True)}
         ctx = {"addresses": addresses, "leave_out_away": leave_out_away}
         operation = await self._operations.start(
             renumbering.KIND, cluster_id, ctx, requested_by=by.name
@@ -363,12 +359,17 @@ class Upkeep:
 
     async def _refuse_without_majority(self, moving: Member) -> None:
         """One alone is no matter: it asks nobody."""
+
+        def decides(one: Member) -> bool:
+            judgement = self.watching.presence(one.device_id)
+            dead = judgement is not None and judgement.presence == "dead"
+            elsewhere = self._finding.found.get(one.device_id, one.address) != one.address
+            return not (dead or elsewhere or one.device_id == moving.device_id)
+
         all_of_them = await self._control_planes(moving.cluster_id)
-        moved = [
-            one for one in all_of_them if one == moving or one.device_id in self._finding.found
-        ]
-        if len(all_of_them) > 1 and len(all_of_them) - len(moved) <= len(all_of_them) // 2:
-            raise ControlPlanesMoved(hosts=", ".join(one.node_name for one in moved))
+        gone = [one.node_name for one in all_of_them if not decides(one)]
+        if len(all_of_them) > 1 and len(all_of_them) - len(gone) <= len(all_of_them) // 2:
+            raise ControlPlanesMoved(hosts=", ".join(gone))
 
     async def _member(self, cluster_id: str, device_id: str) -> Member:
         cluster = await self._c.cluster(cluster_id)

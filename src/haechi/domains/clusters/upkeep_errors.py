@@ -28,16 +28,19 @@ class AddressUnknown(Conflict):
 
 
 class ControlPlanesMoved(Conflict):
-    """`hosts` names those that were found elsewhere."""
+    """`hosts` names those that have other addresses or are dead."""
 
     code = "clusters.control_planes_moved"
     detail = Text(
-        "주소가 바뀐 제어 노드가 많아 etcd에 과반수가 없습니다: {hosts}",
-        "So many control planes have other addresses that etcd has no majority: {hosts}",
+        "주소가 바뀌었거나 죽은 제어 노드가 많아 etcd에 과반수가 없습니다: {hosts}",
+        "So many control planes have other addresses or are dead that etcd has no majority: "
+        "{hosts}",
     )
     remedy = Text(
-        "함께 옮기세요: haechi cluster readdress CLUSTER --control-planes.",
-        "Take them up together: haechi cluster readdress CLUSTER --control-planes.",
+        "함께 옮기세요: haechi cluster readdress CLUSTER --control-planes. 되살릴 수 없는 것이 "
+        "있으면 --leave-out-away를 붙이세요.",
+        "Take them up together: haechi cluster readdress CLUSTER --control-planes. Where one is "
+        "lost for good, with --leave-out-away.",
     )
 
 

@@ -18,13 +18,15 @@ from haechi.errors import AppError, Unavailable
 REACH_SCRIPT: Final = 'exec 3<>"/dev/tcp/$1/$2"'
 
 
-async def refuse_living(c: Context, run: Run, lost: Sequence[str], newcomer: str) -> None:
+async def refuse_living(
+    c: Context, run: Run, lost: Sequence[str], newcomer: str | None = None
+) -> None:
     """Raises ControlPlaneLives where one of the devices `lost` still does its work: its API or its
     etcd answers here, or a worker reaches its API. A host that is merely on is cleaned afterwards;
     one whose address the device `newcomer` has now, or somebody else, is there no more.
     """
     members = await c.members(run.subject)
-    taken = (await c.devices.device(newcomer)).address
+    taken = None if newcomer is None else (await c.devices.device(newcomer)).address
     old = [
         one
         for one in members

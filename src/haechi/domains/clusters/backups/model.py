@@ -123,14 +123,14 @@ class ControlPlaneLives(Conflict):
 
     code = "clusters.control_plane_lives"
     detail = Text(
-        "아직 동작하는 제어 노드가 있어 다른 호스트로 복원할 수 없습니다: {hosts}. 같은 이름의 "
+        "아직 동작하는 제어 노드가 있어 그것 없이 이어 갈 수 없습니다: {hosts}. 같은 이름의 "
         "클러스터가 둘이 됩니다.",
-        "A control plane still lives, so no other host can take its place: {hosts}. There would be "
-        "two clusters under one name.",
+        "A control plane still lives, so the cluster cannot go on without it: {hosts}. There would "
+        "be two clusters under one name.",
     )
     remedy = Text(
-        "그 호스트에서 클러스터를 이어 가려면 --onto 없이 복원하세요(닿지 않는 것은 "
-        "--leave-out-away). 버리려면 그 호스트를 먼저 끄세요.",
-        "To go on with it, restore without --onto (--leave-out-away for those that cannot be "
-        "reached). To give it up, switch that host off first.",
+        "그 호스트와 함께 이어 가려면 haechi가 SSH로 닿게 하고 --onto나 --leave-out-away 없이 "
+        "실행하세요. 버리려면 그 호스트를 먼저 끄세요.",
+        "To go on with it, let haechi reach it over SSH and leave --onto or --leave-out-away out. "
+        "To give it up, switch that host off first.",
     )

@@ -154,9 +154,9 @@ class Restoring:
         await self._joining.api_answers(run.subject)
         run.ctx["lives"] = True
         await run.save()
-        await self.on_all(run, self._etcd_answers)
+        await self.on_all(run, self.etcd_answers)
 
-    async def _etcd_answers(self, shell: Shell) -> None:
+    async def etcd_answers(self, shell: Shell) -> None:
         """The API answers by a majority; a restored cluster is one where nobody is missing."""
 
         async def ask() -> bool | None:
