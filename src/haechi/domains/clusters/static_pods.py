@@ -14,6 +14,8 @@ HELD_FOLDER: Final = "/etc/kubernetes/manifests.haechi"
 ALL: Final = ("kube-controller-manager", "kube-scheduler", "kube-apiserver", "etcd")
 """In the order in which they can be ended without one crying for another."""
 STOP_S: Final = 180
+PATIENCE_S: Final = 75
+"""For a kubelet to end them by itself: it kills after half a minute."""
 BACK_OFF_S: Final = 300
 """So long a kubelet waits at most before it starts a container again that has ended many times, as
 the control plane's do where their certificates have ended.
@@ -28,30 +30,41 @@ _GRACE_S: Final = 30
 
 HOLD_SCRIPT: Final = """\
 set -eu
-from=$1; to=$2; limit=$3; shift 3
+from=$1; to=$2; patience=$3; grace=$4; limit=$5; shift 5
 mkdir -p -m 0700 "$to"
 systemctl is-active --quiet kubelet || systemctl start kubelet
 for name in "$@"; do
   if [ -e "$from/$name.yaml" ]; then mv "$from/$name.yaml" "$to/"; fi
 done
-running() {
+alive() {
   ids=$(ctr -n k8s.io tasks ls | awk 'NR > 1 && $3 == "RUNNING" { print $1 }')
   for name in "$@"; do
     filter="labels.\\"io.kubernetes.container.name\\"==$name"
     for id in $(ctr -n k8s.io containers ls -q "$filter"); do
-      case " $(echo $ids) " in *" $id "*) echo "$name" ;; esac
+      case " $(echo $ids) " in *" $id "*) echo "$name $id" ;; esac
     done
   done
 }
+signal() {
+  alive "$@" | while read -r _ id; do ctr -n k8s.io tasks kill -s "$how" "$id" || :; done
+}
 waited=0
-while [ -n "$(running "$@")" ]; do
+while left=$(alive "$@") && [ -n "$left" ]; do
   waited=$((waited + 1))
-  if [ "$waited" -gt "$limit" ]; then
-    echo "still running: $(running "$@" | tr '\\n' ' ')" >&2
+  if [ "$waited" -eq "$patience" ]; then
+    systemctl restart kubelet
+    how=SIGTERM; signal "$@"
+  elif [ "$waited" -eq $((patience + grace)) ]; then
+    how=SIGKILL; signal "$@"
+  elif [ "$waited" -gt "$limit" ]; then
+    echo "still running: $(echo "$left" | cut -d ' ' -f 1 | tr '\\n' ' ')" >&2
     exit 75
   fi
   sleep 1
 done
+"""
+"""A kubelet that has not seen the API since it started ends no pod whose manifest is gone, and
+starts a container again that somebody else ends; started anew it does not know of them.
 """
 RELEASE_SCRIPT: Final = """\
 set -eu
@@ -94,7 +107,8 @@ done
 
 async def hold(shell: Shell, names: Sequence[str] = ALL) -> None:
     """End these pods and keep them from coming back. Idempotent."""
-    argv = ["sh", "-c", HOLD_SCRIPT, "haechi-hold", FOLDER, HELD_FOLDER, str(STOP_S), *names]
+    limits = [str(PATIENCE_S), str(_GRACE_S), str(STOP_S)]
+    argv = ["sh", "-c", HOLD_SCRIPT, "haechi-hold", FOLDER, HELD_FOLDER, *limits, *names]
     await shell.run(argv, root=True, timeout_s=STOP_S + 60)
 
 
