@@ -173,7 +173,7 @@ async def test_the_commands(rest, cluster_id, cli, tmp_path):
     assert {one["name"] for one in json.loads(shown)["certificates"]} >= {"apiserver", "kubelet"}
     assert (await cli("cluster", "renew", "gate", "--due"))[0] == 0
     assert (await cli("cluster", "readdress", "gate", "edge"))[0] == 3, "it has no login"
-    assert (await cli("cluster", "readdress", "gate", "--control-planes"))[0] == 3, "no login"
+    assert (await cli("cluster", "readdress", "gate", "--control-planes"))[0] == 4, "etcd decides"
     for wrong in ([], ["edge", "--control-planes"], ["edge", "--leave-out-away"]):
         assert (await cli("cluster", "readdress", "gate", *wrong))[0] == 2
     assert (await cli("cluster", "readdress-server"))[0] == 0

@@ -143,6 +143,7 @@ def test_what_is_not_there_is_exit_code_3(cli, words):
         ("package", "edit"): ["--author=x"],
         ("cluster", "plan"): ["--control-plane", NOTHING],
         ("cluster", "form"): ["--control-plane", NOTHING],
+        ("cluster", "readdress"): ["--control-planes"],
     }.get(words, [])
     code, _, error = cli(*words, *given, *more, stdin=stdin)
     assert code == 3, (code, error)
