@@ -236,6 +236,14 @@ async def test_one_that_has_not_moved_stays_whatever_else_its_host_is_called(wor
     assert "rewrite" not in order_of(world, "dev-o")
 
 
+async def test_one_that_was_found_before_need_not_be_found_again(world, lab, moved):
+    world.finder.places.clear()
+    world.upkeep._finding.found.update(NEW)
+    started = await world.upkeep.readdress_control_planes(moved, by=SYSTEM)
+    assert started.ctx["addresses"] == NEW
+    await world.ended(started)
+
+
 async def test_what_the_operator_says_of_an_address_counts(world, lab, moved):
     devices = world.site.devices
     devices.devices["dev-n"] = replace(await devices.device("dev-n"), address="192.0.2.222")

@@ -80,7 +80,8 @@ class Finding:
         """Where it is now, other than where it was."""
         device = await self._c.devices.device(member.device_id)
         node = self._watching.seen_node(member.cluster_id, member.node_name)
-        told = [*(node.addresses if node else ()), device.seen_address, device.address]
+        known = self.found.get(member.device_id)
+        told = [known, *(node.addresses if node else ()), device.seen_address, device.address]
         candidates = [one for one in dict.fromkeys(told) if one and one != member.address]
         found = await self._finder.find(member.device_id, candidates) if candidates else None
         if found is None and search:
@@ -95,7 +96,9 @@ class Finding:
         if device.address and device.address != member.address:
             return device.address
         still = await self._finder.find(member.device_id, [member.address])
-        return still or await self.look_for(member) or member.address
+        # On a busy network a look may miss one that an earlier look has found.
+        earlier = self.found.get(member.device_id)
+        return still or await self.look_for(member) or earlier or member.address
 
     async def _look(self, member: Member, *, search: bool) -> None:
         try:
