@@ -4,7 +4,7 @@ The server can be killed and built anew (`kill`, `revive`); hosts and APIs are t
 stay.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from haechi.testing.upkeep import (
     UpkeepSite,
 )
 
+THREE = ("dev-m", "dev-n", "dev-o")
 PACE = Pace(retry_s=0.01, away_s=0.3, poll_s=0.01, api_s=0.5, ready_s=0.5, drain_s=0.1, grace_s=1)
 
 
@@ -119,6 +120,13 @@ class World:
         assert operation.state == "succeeded", await self.log(operation)
         return operation.subject
 
+    async def formed_of_three(self, prepare: Callable[[str], object]) -> str:
+        """Control planes `master`, `cp-n`, `cp-o` and two workers."""
+        for device_id in THREE[1:]:
+            self.site.host(device_id, name=device_id.replace("dev", "cp"))
+            prepare(device_id)
+        return await self.formed(masters=THREE)
+
     async def ended(self, operation: Operation) -> Operation:
         return await self.operations.wait(operation.id)
 
@@ -142,9 +150,6 @@ async def world(tmp_path) -> AsyncIterator[World]:
     await made.end()
 
 
-THREE = ("dev-m", "dev-n", "dev-o")
-
-
 @pytest.fixture
 def lab(world):
     made = UpkeepSite(world.site)
@@ -161,11 +166,7 @@ async def cluster_id(world, lab):
 
 @pytest.fixture
 async def three(world, lab):
-    """Control planes `master`, `cp-n`, `cp-o` and two workers."""
-    for device_id in THREE[1:]:
-        world.site.host(device_id, name=device_id.replace("dev", "cp"))
-        lab.prepare(device_id)
-    return await world.formed(masters=THREE)
+    return await world.formed_of_three(lab.prepare)
 
 
 FAST = Pace(retry_s=0.01, away_s=0.3, poll_s=0.01, api_s=5.0, ready_s=5.0, drain_s=0.1, grace_s=1)

@@ -82,10 +82,7 @@ def nodes(world):
 
 @pytest.fixture
 async def three(world, nodes):
-    for device_id in THREE[1:]:
-        world.site.host(device_id, name=device_id.replace("dev", "cp"))
-        nodes.prepare(device_id)
-    return await world.formed(masters=THREE)
+    return await world.formed_of_three(nodes.prepare)
 
 
 async def test_a_kubelet_whose_certificate_has_ended_gets_another(world, nodes):

@@ -8,15 +8,14 @@ where the data comes from, and its steps are those of one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from haechi.core.access import SYSTEM
-from haechi.core.operations import Definition, Run, Step
+from haechi.core.operations import Definition, Run
 from haechi.domains.clusters import etcd
 from haechi.domains.clusters.announcing import restart_flannel
 from haechi.domains.clusters.backups.losing import refuse_living
-from haechi.domains.clusters.backups.restoring import Restoring
+from haechi.domains.clusters.backups.restoring import Restoring, step
 from haechi.domains.clusters.backups.taking import Upkeep
 from haechi.domains.clusters.board import Board
 from haechi.domains.clusters.etcd_errors import EtcdDecides, EtcdHistoriesDiffer
@@ -38,30 +37,20 @@ class Renumbering:
         self._restoring = restoring
 
     def definition(self) -> Definition:
-        def step(
-            name: str,
-            ko: str,
-            en: str,
-            do: Act,
-            undo: Act | None = None,
-            timeout_s: float = 1800,
-        ) -> Step:
-            return Step(name, Text(ko, en), do, undo, timeout_s)
-
-        old = self._restoring
+        restoring = self._restoring
         made = Definition(
             kind=KIND,
             title=Text("제어 노드 주소 모두 변경", "Take all control planes' new addresses up"),
             parallel=2,
             steps=[
                 step("reach", "새 주소로 연결", "Reach them there", self.reach, self.turn_back),
-                step("stop", "제어 노드 멈추기", "Stop the control planes", old.stop, old.let_go),
+                *restoring.steps("stop"),
                 step(
                     "collect",
                     "가장 새로운 etcd 자료 나누기",
                     "Bring etcd's newest data to all",
                     self.collect,
-                    old.sweep,
+                    restoring.sweep,
                     CARRY_S,
                 ),
                 step(
@@ -70,17 +59,10 @@ class Renumbering:
                     "Renew configuration and certificates",
                     self.rewrite,
                 ),
-                step("restore", "etcd 복원", "Restore etcd", old.restore, old.put_back),
-                step(
-                    "start",
-                    "제어 노드 시작",
-                    "Start the control planes",
-                    old.start,
-                    old.hold_again,
-                ),
+                *restoring.steps("restore", "start"),
                 step("lead", "노드에 알리기", "Tell the nodes", self.lead),
-                step("wait", "응답 대기", "Wait for the API", self.wait),
-                step("leave_out", "잃은 제어 노드 빼기", "Leave out the lost", old.leave_out),
+                step("wait", "응답 대기", "Wait for the API", restoring.wait_for_api),
+                *restoring.steps("leave_out"),
                 step("settle", "노드 맞추기", "Settle the nodes", self.settle),
                 step("tidy", "정리", "Tidy up", self.tidy),
                 step("see", "모두 준비될 때까지 대기", "Wait until all are ready", self.see),
@@ -93,7 +75,7 @@ class Renumbering:
         c, moves = self._c, _moves(run)
         for member in await self._restoring.control_planes(run):
             known = (await c.devices.device(member.device_id)).address
-            moves.setdefault(member.device_id, {"old": member.address, "known": known})
+            moves.setdefault(member.device_id, {"known": known})
         await run.save()
         for device_id, move in moves.items():
             where = run.ctx["addresses"].get(device_id, move["known"])
@@ -190,11 +172,6 @@ class Renumbering:
         ]
         await self._joining.lead_to(cluster, told, stay, Board(run).log)
 
-    async def wait(self, run: Run) -> None:
-        run.progress(0.7, "waiting for the API")
-        await self._joining.api_answers(run.subject)
-        run.ctx["lives"] = True
-
     async def settle(self, run: Run) -> None:
         await self._restoring.settle(run)
         stay = await self._restoring.control_planes(run)
@@ -208,15 +185,12 @@ class Renumbering:
 
     async def see(self, run: Run) -> None:
         """Last of all: one that does not come back is to be mended by itself."""
-        await self._restoring.on_all(run, self._restoring.etcd_answers)
+        await self._restoring.wait_for_etcds(run)
         for member in await self._restoring.control_planes(run):
             await settled(self._c, member, member.address)
 
 
-Act = Callable[[Run], Awaitable[None]]
-
-
 def _moves(run: Run) -> dict[str, dict[str, Any]]:
-    """Device → `old` and, once it was reached, new `address` of the node; `known`: the device's."""
+    """Device → the address that it was `known` by and, once all were reached, its node's."""
     moves: dict[str, dict[str, Any]] = run.ctx.setdefault("moves", {})
     return moves

@@ -28,36 +28,41 @@ minute for watches that never end of themselves. It keeps nothing that could be 
 """
 _GRACE_S: Final = 30
 
-HOLD_SCRIPT: Final = """\
-set -eu
-from=$1; to=$2; patience=$3; grace=$4; limit=$5; shift 5
-mkdir -p -m 0700 "$to"
-systemctl is-active --quiet kubelet || systemctl start kubelet
-for name in "$@"; do
-  if [ -e "$from/$name.yaml" ]; then mv "$from/$name.yaml" "$to/"; fi
-done
+_ALIVE: Final = """\
 alive() {
   ids=$(ctr -n k8s.io tasks ls | awk 'NR > 1 && $3 == "RUNNING" { print $1 }')
   for name in "$@"; do
     filter="labels.\\"io.kubernetes.container.name\\"==$name"
     for id in $(ctr -n k8s.io containers ls -q "$filter"); do
-      case " $(echo $ids) " in *" $id "*) echo "$name $id" ;; esac
+      case " $(echo $ids) " in *" $id "*) echo "$name/$id" ;; esac
     done
   done
 }
 signal() {
-  alive "$@" | while read -r _ id; do ctr -n k8s.io tasks kill -s "$how" "$id" || :; done
+  how=$1; shift
+  for one in "$@"; do ctr -n k8s.io tasks kill -s "$how" "${one#*/}" || :; done
 }
+"""
+"""`alive NAME...`: what runs of these containers, as name/id. `signal SIGTERM NAME/ID...`."""
+HOLD_SCRIPT: Final = f"""\
+set -eu
+from=$1; to=$2; patience=$3; grace=$4; limit=$5; shift 5
+{_ALIVE}
+mkdir -p -m 0700 "$to"
+systemctl is-active --quiet kubelet || systemctl start kubelet
+for name in "$@"; do
+  if [ -e "$from/$name.yaml" ]; then mv "$from/$name.yaml" "$to/"; fi
+done
 waited=0
 while left=$(alive "$@") && [ -n "$left" ]; do
   waited=$((waited + 1))
   if [ "$waited" -eq "$patience" ]; then
     systemctl restart kubelet
-    how=SIGTERM; signal "$@"
+    signal SIGTERM $(alive "$@")
   elif [ "$waited" -eq $((patience + grace)) ]; then
-    how=SIGKILL; signal "$@"
+    signal SIGKILL $left
   elif [ "$waited" -gt "$limit" ]; then
-    echo "still running: $(echo "$left" | cut -d ' ' -f 1 | tr '\\n' ' ')" >&2
+    echo "still running: $(echo "$left" | cut -d / -f 1 | tr '\\n' ' ')" >&2
     exit 75
   fi
   sleep 1
@@ -75,30 +80,22 @@ done
 rmdir "$from" 2>/dev/null || :
 systemctl is-active --quiet kubelet || systemctl start kubelet
 """
-RESTART_SCRIPT: Final = """\
+RESTART_SCRIPT: Final = f"""\
 set -eu
 name=$1; grace=$2; limit=$3
-filter="labels.\\"io.kubernetes.container.name\\"==$name"
-alive() {
-  ids=$(ctr -n k8s.io tasks ls | awk 'NR > 1 && $3 == "RUNNING" { print $1 }')
-  for id in $(ctr -n k8s.io containers ls -q "$filter"); do
-    case " $(echo $ids) " in *" $id "*) echo "$id" ;; esac
-  done
-}
-before=$(alive)
-for old in $before; do ctr -n k8s.io tasks kill -s SIGTERM "$old" || :; done
+{_ALIVE}
+before=$(alive "$name")
+signal SIGTERM $before
 sleep 1
 waited=0
 while true; do
   now=; left=
-  for id in $(alive); do
-    case " $(echo $before) " in *" $id "*) left="$left $id" ;; *) now=$id ;; esac
+  for one in $(alive "$name"); do
+    case " $(echo $before) " in *" $one "*) left="$left $one" ;; *) now=$one ;; esac
   done
   if [ -n "$now" ] && [ -z "$left" ]; then exit 0; fi
   waited=$((waited + 1))
-  if [ "$waited" -eq "$grace" ]; then
-    for old in $left; do ctr -n k8s.io tasks kill -s SIGKILL "$old" || :; done
-  fi
+  if [ "$waited" -eq "$grace" ]; then signal SIGKILL $left; fi
   if [ "$waited" -gt "$limit" ]; then echo "$name did not come back" >&2; exit 75; fi
   sleep 1
 done

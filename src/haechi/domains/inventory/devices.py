@@ -191,20 +191,22 @@ class Devices:
     ) -> Device:
         """Raises StaleEdit when `revision` is given and no longer the current one."""
         async with self._context.change(by) as change:
-            row = await store.row_of(change.tx, DeviceRow, "device", ref)
-            if revision is not None and row.revision != revision:
-                raise StaleEdit
-            await self.apply(change, row, fields)
-            return store.to_device(row)
+            return await self._edit(change, ref, fields, revision)
 
     async def readdress(self, devices: Iterable[Device], address: str, *, by: Principal) -> None:
         """All or none. Raises StaleEdit where one was edited since it was read."""
         async with self._context.change(by) as change:
             for device in devices:
-                row = await store.row_of(change.tx, DeviceRow, "device", device.id)
-                if row.revision != device.revision:
-                    raise StaleEdit
-                await self.apply(change, row, {"address": address})
+                _ = await self._edit(change, device.id, {"address": address}, device.revision)
+
+    async def _edit(
+        self, change: Change, ref: str, fields: DeviceFields, revision: int | None
+    ) -> Device:
+        row = await store.row_of(change.tx, DeviceRow, "device", ref)
+        if revision is not None and row.revision != revision:
+            raise StaleEdit
+        await self.apply(change, row, fields)
+        return store.to_device(row)
 
     async def apply(self, change: Change, row: DeviceRow, fields: DeviceFields) -> bool:
         """Set what differs; False where nothing does."""

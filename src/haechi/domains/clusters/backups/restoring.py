@@ -36,6 +36,16 @@ fi
 """
 
 
+Act = Callable[[Run], Awaitable[None]]
+
+
+def step(
+    name: str, ko: str, en: str, do: Act, undo: Act | None = None, timeout_s: float = 1800
+) -> Step:
+    """One that waits for several hosts."""
+    return Step(name, Text(ko, en), do, undo, timeout_s)
+
+
 class Restoring:
     def __init__(self, upkeep: Upkeep, joining: Joining) -> None:
         self._upkeep = upkeep
@@ -43,16 +53,6 @@ class Restoring:
         self._joining = joining
 
     def definition(self) -> Definition:
-        def step(
-            name: str,
-            ko: str,
-            en: str,
-            do: Act,
-            undo: Act | None = None,
-            timeout_s: float = 1800,
-        ) -> Step:
-            return Step(name, Text(ko, en), do, undo, timeout_s)
-
         made = Definition(
             kind=KIND,
             title=Text("클러스터 복원", "Restore a cluster"),
@@ -67,22 +67,28 @@ class Restoring:
                     self.sweep,
                     CARRY_S,
                 ),
-                step("stop", "제어 노드 멈추기", "Stop the control planes", self.stop, self.let_go),
-                step("restore", "etcd 복원", "Restore etcd", self.restore, self.put_back),
-                step(
-                    "start",
-                    "제어 노드 시작",
-                    "Start the control planes",
-                    self.start,
-                    self.hold_again,
-                ),
+                *self.steps("stop", "restore", "start"),
                 step("wait", "응답 대기", "Wait for the API", self.wait),
-                step("leave_out", "잃은 제어 노드 빼기", "Leave out the lost", self.leave_out),
+                *self.steps("leave_out"),
                 step("settle", "노드 맞추기", "Settle the nodes", self.settle),
                 step("tidy", "정리", "Tidy up", self.tidy),
             ],
         )
         return patient(self._c, made)
+
+    def steps(self, *names: str) -> list[Step]:
+        """Some of those that serve as they are wherever etcd is made anew on all control planes:
+        `ctx` has its `lost`, and `send` has brought the data.
+        """
+        of_all = [
+            step("stop", "제어 노드 멈추기", "Stop the control planes", self.stop, self.let_go),
+            step("restore", "etcd 복원", "Restore etcd", self.restore, self.put_back),
+            step(
+                "start", "제어 노드 시작", "Start the control planes", self.start, self.hold_again
+            ),
+            step("leave_out", "잃은 제어 노드 빼기", "Leave out the lost", self.leave_out),
+        ]
+        return [one for one in of_all if one.name in names]
 
     async def check(self, run: Run) -> None:
         """Every control plane, or none: one left out would go on with the old data. Unless the
@@ -150,13 +156,20 @@ class Restoring:
         await self.on_all(run, static_pods.release)
 
     async def wait(self, run: Run) -> None:
+        await self.wait_for_api(run)
+        await self.wait_for_etcds(run)
+
+    async def wait_for_api(self, run: Run) -> None:
+        """From then on there is no way back."""
         run.progress(0.7, "waiting for the API")
         await self._joining.api_answers(run.subject)
         run.ctx["lives"] = True
         await run.save()
-        await self.on_all(run, self.etcd_answers)
 
-    async def etcd_answers(self, shell: Shell) -> None:
+    async def wait_for_etcds(self, run: Run) -> None:
+        await self.on_all(run, self._etcd_answers)
+
+    async def _etcd_answers(self, shell: Shell) -> None:
         """The API answers by a majority; a restored cluster is one where nobody is missing."""
 
         async def ask() -> bool | None:
@@ -246,9 +259,6 @@ class Restoring:
         )
         if failures:
             raise failures[0]
-
-
-Act = Callable[[Run], Awaitable[None]]
 
 
 def _lost(run: Run) -> list[str]:
