@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -126,9 +127,10 @@ class Cluster:
 
     async def home(self, host: Host, address: str) -> None:
         """It is well at this address, and its agent has called from there."""
+        node: dict[str, Any] = {}
 
         async def there() -> bool:
-            node = await self.yard.node(self.id, host)
+            node.update(await self.yard.node(self.id, host))
             return (
                 node["presence"] == "ok"
                 and node["address"] == address
@@ -137,7 +139,11 @@ class Cluster:
             )
 
         began_s = time.monotonic()
-        await self.yard.until(f"{host.name} is at home at {address}", there)
+        try:
+            await self.yard.until(f"{host.name} is at home at {address}", there)
+        except AssertionError:
+            print(node)
+            raise
         print(f"{host.name} is at home at {address} after {time.monotonic() - began_s:.1f} s")
         device = await self.yard.server.client.get(f"/devices/{self.yard.devices[host.name]}")
         assert device.json()["address"] == address

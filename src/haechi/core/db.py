@@ -4,24 +4,30 @@ One process opens the file (lock file beside it). Writes go through one engine t
 BEGIN IMMEDIATE and are serialised in the process, so a read-then-write can never lose an update;
 reads use a second engine that is query_only. Domain stores receive the session; services own the
 transaction.
+
+Whoever is cancelled is cancelled between two steps of the database, never within one: a connection
+that is closed while its thread still works would keep the file locked, or whoever waits for it.
 """
 
 import asyncio
 import fcntl
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
+import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
+from haechi.core.tasks import whole
 from haechi.errors import Conflict, Text, Upstream
 
 NAMING: Final = {
@@ -155,8 +161,9 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         url = f"sqlite+aiosqlite:///{path}"
-        self._writer = create_async_engine(url, pool_size=1, max_overflow=0)
-        self._reader = create_async_engine(url, pool_size=4, max_overflow=4)
+        by = {"async_creator_fn": _Connection.to}
+        self._writer = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=by)
+        self._reader = create_async_engine(url, pool_size=4, max_overflow=4, connect_args=by)
         self._write_lock = asyncio.Lock()
         _prepare(self._writer, begin="BEGIN IMMEDIATE", query_only=False)
         _prepare(self._reader, begin="BEGIN", query_only=True)
@@ -170,11 +177,9 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncSession]:
         """One transaction at a time; keep it short and await nothing slow inside."""
         async with self._write_lock, AsyncSession(self._writer, expire_on_commit=False) as session:
-            async with session.begin():
-                yield session
-            actions: list[Callable[[], None]] = session.info.get(_AFTER_COMMIT, [])
-            for action in actions:
-                action()
+            _ = await session.begin()
+            yield session  # leaving the session rolls back what is not committed
+            await whole(_commit(session))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -193,6 +198,60 @@ class Database:
     async def close(self) -> None:
         await self._reader.dispose()
         await self._writer.dispose()
+
+
+async def _commit(session: AsyncSession) -> None:
+    await session.commit()
+    actions: list[Callable[[], None]] = session.info.get(_AFTER_COMMIT, [])
+    for action in actions:
+        action()
+
+
+class _Unlocking(sqlite3.Connection):
+    """Closed, it lets go of the file at once: with a statement that nobody has let go of yet, it
+    would stay open within SQLite, and so would its transaction.
+    """
+
+    def close(self) -> None:
+        self.rollback()
+        super().close()
+
+
+class _Connection(aiosqlite.Connection):
+    """Each step of it ends before its caller's cancellation is passed on, and it ends once."""
+
+    _ending: asyncio.Future[Any] | None = None
+
+    @classmethod
+    def to(cls, path: str, **options: Any) -> "_Connection":
+        opening = partial(sqlite3.connect, path, factory=_Unlocking, **options)
+        made = cls(opening, iter_chunk_size=64)
+        made._thread.daemon = True  # as SQLAlchemy has it for those that it makes itself
+        return made
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        except asyncio.CancelledError:
+            await whole(self._idle())
+            raise
+
+    async def _idle(self) -> None:
+        """Its thread takes one step after the other: what it does has ended when this one has."""
+        if self._ending is None:
+            await super()._execute(bool)  # type: ignore[no-untyped-call]
+        else:
+            await asyncio.wait({self._ending})
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Closed by its thread, after all that it was asked to do."""
+        if self._ending is None:
+            self._ending = super().stop()
+        return self._ending
+
+    async def close(self) -> None:
+        if (ending := self.stop()) is not None:
+            await asyncio.wait({ending})
 
 
 @lru_cache

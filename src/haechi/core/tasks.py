@@ -53,6 +53,24 @@ def heard() -> None:
         task.uncancel()
 
 
+async def whole(work: Coroutine[Any, Any, T]) -> T:
+    """`work` ends even where this task is cancelled meanwhile, which is passed on then. For steps
+    that would do harm if they were left half-done; they must end by themselves, and soon.
+    """
+    step = asyncio.get_running_loop().create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not step.done():
+        try:
+            await asyncio.wait({step})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not step.cancelled() and (failed := step.exception()) is not None:
+            raise cancelled from failed
+        raise cancelled
+    return step.result()
+
+
 def _this_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     if task is None:
