@@ -1,7 +1,7 @@
 """An AI is brought to a cluster's node: the cluster, and words to look at what is there."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,15 +55,19 @@ class Scene:
         return one["version"] == version and names == one["id"] and list(pods) == ["running"]
 
     async def pods(self) -> dict[str, str]:
-        """Uid → what its container does, as the cluster has it."""
-        said = json.loads(await self.kubectl("get pods -n haechi-ai -o json"))
+        """Uid → what its container does, as the cluster has it; of AIs."""
         return {
             pod["metadata"]["uid"]: (
                 "ending" if "deletionTimestamp" in pod["metadata"] else next(iter(one["state"]))
             )
-            for pod in said["items"]
+            for pod in await self._listed()
             for one in pod["status"].get("containerStatuses", [])
+            if not _fetches(pod)
         }
+
+    async def _listed(self) -> list[dict[str, Any]]:
+        said = json.loads(await self.kubectl("get pods -n haechi-ai -o json"))
+        return list(said["items"])
 
     async def ticks(self, version: str) -> int:
         """How far that version's AI has come, in its own words on its host."""
@@ -92,6 +96,8 @@ class Scene:
         known = [row["version"] for row in rows if row["state"] != "gone"]
         if known != [version] or not await self.there(version):
             return False
+        if any(map(_fetches, await self._listed())):
+            return False
         names = (await self.kubectl("get secrets -n haechi-ai -o name")).split()
         mine = [name for name in names if not name.startswith("secret/pull-")]
         (one,) = await self.yard.running(self.worker)
@@ -102,11 +108,9 @@ class Scene:
         await self.yard.until_step(operation, "pull")
 
         async def taken_up() -> bool:
-            said = json.loads(await self.kubectl("get pods -n haechi-ai -o json"))
             return any(
                 one["state"].get("waiting", {}).get("reason") == "ContainerCreating"
-                for pod in said["items"]
-                if pod["metadata"]["name"].startswith("pull-")
+                for pod in filter(_fetches, await self._listed())
                 for one in pod["status"].get("containerStatuses", [])
             )
 
@@ -125,6 +129,11 @@ class Scene:
             return words in text
 
         await self.yard.until(f"its log says: {words}", said)
+
+
+def _fetches(pod: Mapping[str, Any]) -> bool:
+    """It is there to bring an image to its node, and comes and goes while the registry is away."""
+    return str(pod["metadata"]["name"]).startswith("pull-")
 
 
 @asynccontextmanager
