@@ -417,6 +417,18 @@ async def test_the_servers_own_absence_is_nobodys_silence(site):
     assert not agent.closed.is_set()
 
 
+async def test_devices_are_pinged_and_judged_while_the_disk_is_slow(site):
+    told = []
+    await site.agents.start()
+    site.agents.on_presence(lambda device_id, presence, reason: told.append(presence))
+    agent = await site.connect(await site.device("gate"))
+    async with site.db.write():  # whoever writes now waits
+        before = agent.pings
+        await agent.until(lambda: agent.pings >= before + 5, timeout_s=30)
+        agent.answer_pings = False
+        await eventually(lambda: told[-2:] == ["silent", "dead"], timeout_s=30)
+
+
 async def test_only_the_home_device_speaks_for_a_camera(site):
     told = []
     site.bus.on("states", lambda _, data: told.append(data))

@@ -1,13 +1,12 @@
-"""All links: who may come in, what their frames lead to, and one ticker for pings and presence.
+"""All links: who may come in, what their frames lead to, and one ticker for pings and judgement.
 
-A thousand agents cost one timer, not a thousand. Nothing an agent sends can raise beyond its own
-link.
+A thousand agents cost one timer, not a thousand, and it waits for nothing: no disk and no agent.
+Nothing an agent sends can raise beyond its own link.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from haechi.core.bus import Bus
 from haechi.core.clock import Clock, to_ms, to_text
@@ -15,6 +14,7 @@ from haechi.core.db import Database
 from haechi.core.tasks import Tasks
 from haechi.domains.agents.clocks import Clocks
 from haechi.domains.agents.desired import DesiredStates
+from haechi.domains.agents.judging import Judging
 from haechi.domains.agents.link import BadFrame, Link, decode_frame
 from haechi.domains.agents.model import (
     AlreadyConnected,
@@ -27,8 +27,6 @@ from haechi.domains.agents.model import (
 )
 from haechi.domains.agents.ports import (
     Directory,
-    NeighbourWord,
-    ReasonWord,
     ResultsHandler,
     ResultsListener,
     SamplesHandler,
@@ -36,8 +34,8 @@ from haechi.domains.agents.ports import (
     SocketClosed,
     StateHandler,
 )
-from haechi.domains.agents.presence import TICK_S, Limits, judge
-from haechi.domains.agents.records import Record, Records
+from haechi.domains.agents.presence import TICK_S
+from haechi.domains.agents.records import Records
 from haechi.errors import AppError
 from haechi.protocol.desired import DesiredState, ObservedState, StreamStatus
 from haechi.protocol.frames import (
@@ -84,7 +82,7 @@ class Links:
         directory: Directory,
         records: Records,
         clocks: Clocks,
-        limits: Limits,
+        judging: Judging,
         server_id: str,
     ) -> None:
         self._db = db
@@ -93,14 +91,14 @@ class Links:
         self._directory = directory
         self._records = records
         self._clocks = clocks
-        self._limits = limits
+        self._judging = judging
+        judging.connected = self.is_connected
         self._server_id = server_id
         self._links: dict[str, Link] = {}
         self._checking: dict[str, asyncio.Lock] = {}
         self._pings: dict[int, float] = {}
         self._ticked_s = 0.0
         self._next_ping_s = 0.0
-        self._next_save_s = 0.0
         self._ping_id = 0
         self._arrivals: dict[str, list[asyncio.Future[None]]] = {}
         self._tasks = Tasks("agents")
@@ -109,13 +107,11 @@ class Links:
         self.results_handler: ResultsHandler | None = None
         self.results_listeners: list[ResultsListener] = []
         self.state_handlers: list[StateHandler] = []
-        self.presence_handlers: list[Callable[[str, str, str], None]] = []
-        self.neighbour_word: NeighbourWord = lambda _device_id: None
-        self.reason_word: ReasonWord = lambda _device_id: None
 
     async def start(self) -> None:
         await self.desired.start()
         self._tasks.forever("tick", self._tick_forever)
+        self._tasks.forever("save", self._save_forever)
 
     async def close(self) -> None:
         for link in list(self._links.values()):
@@ -156,14 +152,6 @@ class Links:
         if link is not None:
             link.end(reason, 1008)
 
-    def agent_gone(self, device_id: str, reason: str) -> None:
-        """The device has no agent any more: what that said last means nothing from now."""
-        self.end(device_id, reason)
-        self._records.agent_gone(device_id)
-        record = self._records.get(device_id)
-        if record is not None:
-            self._judge(record, self._clock.monotonic())
-
     # --- one connection
 
     async def serve(self, device_id: str, socket: Socket, remote: str) -> None:
@@ -186,7 +174,7 @@ class Links:
         finally:
             if self._links.get(device_id) is link:
                 del self._links[device_id]
-                self._announce(self._records.of(device_id))
+                self._judging.announce(self._records.of(device_id))
             log.info("link of %s (%s) closed: %s", device_id, remote, link.close_reason)
 
     async def _first_word(self, socket: Socket) -> Hello:
@@ -237,8 +225,8 @@ class Links:
         if hello.desired_revision != state.revision:
             link.send(Desired(state))
         self.desired.reported(device_id, hello.desired_revision)
-        self._judge(record, now_s)
-        self._announce(record)
+        self._judging.judge(record, now_s)
+        self._judging.announce(record)
         for future in self._arrivals.get(device_id, []):
             if not future.done():
                 future.set_result(None)
@@ -264,7 +252,7 @@ class Links:
             record = self._records.of(device_id)
             record.refusal = {**refusal, "at": to_text(self._clock.now())}
             self._records.touch(device_id)
-            self._announce(record)
+            self._judging.announce(record)
         try:
             async with asyncio.timeout(2):
                 await socket.send(encode(Refused(refusal)))
@@ -317,7 +305,7 @@ class Links:
             now.media.running,
             now.addresses,
         ):
-            self._announce(record)
+            self._judging.announce(record)
 
     async def _note_streams(self, device_id: str, seen: list[_SeenStream]) -> None:
         """Of cameras at home there: a device that relays or invents one does not speak for it."""
@@ -364,11 +352,12 @@ class Links:
         while True:
             await self._clock.sleep(TICK_S)
             self.tick()
-            now_s = self._clock.monotonic()
-            if now_s >= self._next_save_s:
-                self._next_save_s = now_s + _SAVE_S
-                async with self._db.write() as tx:
-                    await self._records.save(tx)
+
+    async def _save_forever(self) -> None:
+        while True:
+            await self._clock.sleep(_SAVE_S)
+            async with self._db.write() as tx:
+                await self._records.save(tx)
 
     def tick(self) -> None:
         """Acknowledge, judge everybody; once a second, ping."""
@@ -386,8 +375,7 @@ class Links:
                 self._records.touch(device_id)
             if now_s - link.last_word_s > MISSED_PINGS * PING_S + PING_S / 2:
                 link.end("missed_pings")
-        for record in self._records:
-            self._judge(record, now_s)
+        self._judging.judge_all(now_s)
         if now_s >= self._next_ping_s:
             self._next_ping_s = now_s + PING_S
             ping = encode(Ping(self._new_ping(now_s)))
@@ -403,75 +391,13 @@ class Links:
         log.warning("the server itself was away for %.1f s", late_s)
         for link in self._links.values():
             link.last_word_s += late_s
-        for record in self._records:
-            if record.last_word_s is not None:
-                record.last_word_s += late_s
-
-    def note_word(self, device_id: str) -> None:
-        """Another way than an agent's link has heard of a device that has no agent."""
-        record = self._records.of(device_id)
-        if record.agent_version:
-            return
-        record.last_word_s = self._clock.monotonic()
-        record.last_seen_at = self._clock.now()
-        self._judge(record, record.last_word_s)
-
-    def note_silence(self, device_id: str) -> None:
-        """A device that has no agent was asked otherwise and did not answer. One that was never
-        heard is silent from now on: there is nothing that it would have to do first.
-        """
-        record = self._records.of(device_id)
-        if record.agent_version or record.last_word_s is not None:
-            return
-        now_s = self._clock.monotonic()
-        record.last_word_s = now_s - self._limits.silent_after_s
-        self._judge(record, now_s)
-
-    def forget_word(self, device_id: str) -> None:
-        """Nobody asks a device that has no agent any more: its silence means nothing from now."""
-        record = self._records.get(device_id)
-        if record is None or record.agent_version:
-            return
-        record.last_word_s = None
-        self._judge(record, self._clock.monotonic())
+        self._judging.forgive(late_s)
 
     def _new_ping(self, now_s: float) -> int:
         self._ping_id += 1
         self._pings[self._ping_id] = now_s
         self._pings.pop(self._ping_id - _PINGS_KEPT, None)
         return self._ping_id
-
-    def _judge(self, record: Record, now_s: float) -> None:
-        presence, reason = judge(record.last_word_s, now_s, self._limits, None)
-        if presence == "silent":
-            word = self.neighbour_word(record.device_id)
-            presence, reason = judge(record.last_word_s, now_s, self._limits, word)
-            if record.reason == "server_start":
-                reason = record.reason
-        if presence in {"silent", "dead"} and reason != "server_start":
-            reason = self.reason_word(record.device_id) or reason
-        if (presence, reason) == (record.presence, record.reason):
-            return
-        turned = presence != record.presence
-        record.presence, record.reason = presence, reason
-        if turned:
-            record.since_ms = to_ms(self._clock.now())
-        log.info("device %s is %s (%s)", record.device_id, presence, reason)
-        self._announce(record)
-        if not turned:
-            return
-        for handler in self.presence_handlers:
-            handler(record.device_id, presence, reason)
-
-    def _announce(self, record: Record) -> None:
-        data: dict[str, Any] = {
-            "kind": "device",
-            "id": record.device_id,
-            "state": record.presence,
-            "reason": record.reason,
-            "connected": self.is_connected(record.device_id),
-        }
-        self._bus.publish("states", data)
 
 
 def _changed_streams(now: ObservedState, before: ObservedState | None) -> list[_SeenStream]:

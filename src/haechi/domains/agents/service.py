@@ -15,6 +15,7 @@ from haechi.core.db import Database
 from haechi.core.secrets import Secret
 from haechi.domains.agents import store
 from haechi.domains.agents.clocks import Clocks
+from haechi.domains.agents.judging import Judging
 from haechi.domains.agents.links import Links
 from haechi.domains.agents.model import (
     Agent,
@@ -76,6 +77,12 @@ class Agents:
         self._ca_fingerprint = ca_fingerprint
         self._clocks = Clocks(clock)
         self._records = Records(self._clocks)
+        self._judging = Judging(
+            bus=bus,
+            clock=clock,
+            records=self._records,
+            limits=Limits(settings.silent_after_s, settings.dead_after_s),
+        )
         self._links = Links(
             db=db,
             bus=bus,
@@ -83,7 +90,7 @@ class Agents:
             directory=directory,
             records=self._records,
             clocks=self._clocks,
-            limits=Limits(settings.silent_after_s, settings.dead_after_s),
+            judging=self._judging,
             server_id=server_id,
         )
         self._desired = self._links.desired
@@ -171,7 +178,8 @@ class Agents:
             await self._directory.check_device(tx, device_id)
             await self._machines.revoke_device(tx, device_id, by)
             await self._directory.note_enrolment(tx, device_id, "revoked")
-        self._links.agent_gone(device_id, Revoked.code)
+        self._links.end(device_id, Revoked.code)
+        self._judging.agent_gone(device_id)
         for hook in self._revoked_hooks:
             await hook(device_id)
 
@@ -254,26 +262,26 @@ class Agents:
 
     def on_presence(self, handler: Callable[[str, str, str], None]) -> None:
         """`handler(device_id, presence, reason)` at each change."""
-        self._links.presence_handlers.append(handler)
+        self._judging.handlers.append(handler)
 
     def use_neighbour_word(self, word: NeighbourWord) -> None:
-        self._links.neighbour_word = word
+        self._judging.neighbour_word = word
 
     def use_reason_word(self, word: ReasonWord) -> None:
         """Who knows more of a silent device than that it is silent."""
-        self._links.reason_word = word
+        self._judging.reason_word = word
 
     def note_word(self, device_id: str) -> None:
         """It was heard of otherwise; counts for devices that have no agent."""
-        self._links.note_word(device_id)
+        self._judging.note_word(device_id)
 
     def note_silence(self, device_id: str) -> None:
         """It was asked otherwise and did not answer; counts for devices that have no agent."""
-        self._links.note_silence(device_id)
+        self._judging.note_silence(device_id)
 
     def forget_word(self, device_id: str) -> None:
         """It is not asked otherwise any more."""
-        self._links.forget_word(device_id)
+        self._judging.forget_word(device_id)
 
     def last_word_s(self, device_id: str) -> float | None:
         """When its agent was heard last (server monotonic); None where it never called."""
