@@ -48,7 +48,7 @@ lab: ## Prepare the host lab; `.venv/bin/python -m lab up NAME` starts a site
 test-lab: lab ## Clusters on real hosts (root, podman); CI runs it after make test
 	$(VENV)/python tools/test.py lab
 
-test-lab-more: lab ## Whole sites on real hosts, rarer trouble, the lab itself; CI runs it last
+test-lab-more: lab ## Whole sites on real hosts, rarer trouble, the lab itself; not in CI
 	$(VENV)/python tools/test.py lab-more
 
 demo-cluster: lab ## Form two Kubernetes clusters on lab hosts, shown in the dashboard, until Ctrl-C
