@@ -1,5 +1,7 @@
 """Deploying to devices: first time, replacing by both strategies, and every way to fail."""
 
+from dataclasses import replace
+
 import pytest
 
 from haechi.core.access import SYSTEM, Principal, Role
@@ -129,6 +131,7 @@ async def test_a_fault_in_any_stage_leaves_the_old_running(world, strategy, stag
 
 @pytest.mark.parametrize("stage", ["info", "has_image", "pull", "start", "status", "stop"])
 async def test_what_is_away_for_a_moment_is_waited_for(world, stage):
+    world.deployments.context.pace = replace(world.deployments.context.pace, away_s=60.0)
     await world.deploy("1")
     world.engine.fail[stage] = [
         EngineAway(detail="restarting"),
