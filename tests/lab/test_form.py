@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from haechi.testing.processes import PASSWORD, ServerProcess
-from lab import Host, Site, profile, ready
+from lab import Host, Site, faults, profile, ready
 from lab.stand import ACCEPT, PROFILE
 
 FORM_S = 900.0
@@ -240,7 +240,7 @@ async def test_hosts_that_die_hinder_nobody_and_are_cleaned_when_they_return(
     site: Site, server: Server, prepared_before
 ):
     """A worker stops for half a minute while it is prepared, and goes on; another dies while it joins;
-    one is off while the cluster is deleted.
+    one is off while the cluster is deleted. The dead one comes back under another address.
     """
     worker = await site.host("worker")
     master, lost = await prepared_before(2)
@@ -269,6 +269,7 @@ async def test_hosts_that_die_hinder_nobody_and_are_cleaned_when_they_return(
     assert ended["state"] == "succeeded", await server.log(deleted)
     assert ended["result"]["pending"] == 2
     clean(await server.proof(cluster_id), master.name)
+    await faults.readdress(site, lost)
     for host in (worker, lost):
         await host.start()
 

@@ -355,6 +355,7 @@ class FakeReleases:
 class FakeDevices:
     devices: dict[str, ClusterDevice] = field(default_factory=dict)
     machines: dict[str, str] = field(default_factory=dict)
+    twins: set[str] = field(default_factory=set)
 
     async def device(self, device_id: str) -> ClusterDevice:
         if device_id not in self.devices:
@@ -368,6 +369,9 @@ class FakeDevices:
     async def readdress(self, device_id: str, address: str, *, by: Principal) -> None:
         del by
         self.devices[device_id] = replace(self.devices[device_id], address=address)
+
+    async def has_twin(self, device_id: str) -> bool:
+        return device_id in self.twins
 
 
 @dataclass

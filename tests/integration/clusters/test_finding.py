@@ -91,6 +91,45 @@ async def test_the_whole_network_is_searched_only_after_a_while_and_seldom(world
     assert len(world.finder.searched) == 1
 
 
+async def test_a_host_that_is_owed_its_cleaning_is_looked_for_ever_more_seldom(world, search):
+    """It may have been thrown away."""
+    world.site.hosts.turn_off("dev-b")
+    operation = await world.clusters.remove_node(search.cluster_id, "dev-b", by=SYSTEM)
+    await world.ended(operation)
+    for _ in range(24):  # two minutes
+        await search.look("dev-b")
+    assert 1 <= len(world.finder.searched) <= 3
+    world.finder.places["dev-b"] = NEW
+    await search.clock.advance(findings.LAST_RETRY_S)
+    await search.look("dev-b")
+    assert (await search.member("dev-b")).address == NEW
+    assert await search.tries() == []
+
+
+async def test_the_disk_of_one_that_is_owed_its_cleaning_may_live_in_another(world, search):
+    """Registered by itself, perhaps a node again: nothing is cleaned there."""
+    world.site.hosts.turn_off("dev-b")
+    operation = await world.clusters.remove_node(search.cluster_id, "dev-b", by=SYSTEM)
+    await world.ended(operation)
+    before = (await search.member("dev-b")).address
+    world.finder.places["dev-b"] = NEW
+    world.site.devices.twins.add("dev-b")
+    await search.look("dev-b")
+    assert (await search.member("dev-b")).address == before
+
+
+async def test_one_that_is_where_it_was_stays_there(world, search):
+    """It is only not clean yet."""
+    world.site.hosts.turn_off("dev-b")
+    operation = await world.clusters.remove_node(search.cluster_id, "dev-b", by=SYSTEM)
+    await world.ended(operation)
+    member = await search.member("dev-b")
+    world.finder.places["dev-b"] = member.address
+    await search.look("dev-b")
+    assert world.finder.searched == []
+    assert (await search.member("dev-b")).address == member.address
+
+
 async def test_a_control_planes_address_is_shown_and_left_to_the_operator(world, search):
     move(world, "dev-m")
     await search.look("dev-m")
@@ -144,6 +183,7 @@ async def test_an_address_at_which_nobody_is_does_not_stay(world, search):
 
 async def test_it_is_home_once_its_pods_network_is(world, search):
     """Announced by a pod that starts anew: until then nobody reaches its AIs at the new address."""
+    world.context.pace = replace(world.context.pace, ready_s=60.0)
     move(world, "dev-a")
     kube = world.site.kubes.of(search.cluster_id)
     network = Pod("kube-flannel", "flannel-x", "alpha", "Pending", ready=False, restarts=0)
@@ -157,5 +197,6 @@ async def test_it_is_home_once_its_pods_network_is(world, search):
     operation = await world.upkeep.readdress_node(
         search.cluster_id, "dev-a", address=NEW, by=SYSTEM
     )
-    assert (await world.ended(operation)).state == "succeeded"
+    ended = await world.ended(operation)
+    assert ended.state == "succeeded", ended.error
     assert len(asked) > 4

@@ -5,10 +5,13 @@ whole.
 import pytest
 
 from haechi.core.access import SYSTEM
-from haechi.domains.clusters.host.errors import HostAway
+from haechi.domains.clusters.host.errors import HostAway, HostKeyChanged
+from haechi.domains.clusters.host.ports import HostName
 from haechi.domains.clusters.model import MemberState
 from haechi.testing.upkeep import UpkeepSite
 from haechi.testing.waiting import eventually
+
+NEW = "192.0.2.77"
 
 
 class Laid:
@@ -70,6 +73,47 @@ async def test_a_host_that_is_back_is_rid_of_what_hooks_had_laid(world, hooks):
 
     await eventually(clean)
     assert not {one.path for one in hooks} & set(shell.files)
+
+
+async def removed_while_off(world, cluster_id, device_id):
+    """And with another address when it comes back."""
+    world.site.hosts.turn_off(device_id)
+    world.probe.vanish(address_of(world, device_id))
+    await world.ended(await world.clusters.remove_node(cluster_id, device_id, by=SYSTEM))
+    shell = world.site.hosts.hosts[device_id]
+    shell.host = HostName(device_id, shell.host.name, NEW)
+    world.finder.places[device_id] = NEW
+
+
+async def test_a_host_that_is_owed_its_cleaning_is_found_under_another_address(world):
+    cluster_id = await world.formed()
+    await removed_while_off(world, cluster_id, "dev-b")
+    await world.upkeep.start()
+    world.site.hosts.turn_on("dev-b")
+
+    async def clean():
+        return (await world.states(cluster_id))["dev-b"] == MemberState.GONE
+
+    await eventually(clean)
+    assert (await world.site.devices.device("dev-b")).address == NEW
+
+
+async def test_another_host_at_its_old_address_does_not_keep_it_from_being_found(world):
+    """It answers there, and is not the one: its key says so."""
+    cluster_id = await world.formed()
+    old = address_of(world, "dev-b")
+    await removed_while_off(world, cluster_id, "dev-b")
+    world.probe.come_back(old)
+    shell = world.site.hosts.hosts["dev-b"]
+    shell.away = HostKeyChanged(
+        host="beta", address=old, expected="SHA256:a", fingerprint="SHA256:b"
+    )
+    await world.upkeep.start()
+
+    async def led():
+        return (await world.site.devices.device("dev-b")).address == NEW
+
+    await eventually(led)
 
 
 async def test_a_lost_control_plane_is_said_goodbye_to_when_another_takes_its_place(world):

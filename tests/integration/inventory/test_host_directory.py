@@ -6,6 +6,7 @@ from haechi.adapters.ssh_asyncssh import AsyncsshHosts, Pace
 from haechi.core.secrets import Secret
 from haechi.domains.clusters.host.directory import SSH_PORT, InventoryDirectory
 from haechi.domains.clusters.host.errors import HostKeyUnknown, NoAddress
+from haechi.domains.clusters.neighbours import InventoryDevices
 from haechi.domains.inventory.model import NoHostLogin
 from haechi.errors import ObjectNotFound
 from haechi.testing.ssh import ssh_server
@@ -69,3 +70,19 @@ async def test_the_entered_address_comes_before_the_one_last_seen(inventory):
     await inventory.devices.report(device.id, {"seen_address": "192.0.2.7"})
     target = await InventoryDirectory(inventory).target(device.id)
     assert target.addresses == ("192.0.2.7",)
+
+
+async def test_a_device_whose_key_another_shows_too_has_a_twin(inventory):
+    """Whatever the comment behind the key; one whose key is not known has none."""
+    edge, copy, other, unknown = [
+        await inventory.devices.create({"name": name}, by=BY)
+        for name in ("edge", "copy", "other", "unknown")
+    ]
+    devices = InventoryDevices(inventory)
+    await inventory.devices.pin_host_key(edge.id, "ssh-ed25519 AAAA root@edge")
+    await inventory.devices.pin_host_key(other.id, "ssh-ed25519 BBBB")
+    assert not await devices.has_twin(edge.id)
+    await inventory.devices.pin_host_key(copy.id, "ssh-ed25519 AAAA")
+    assert await devices.has_twin(edge.id)
+    assert not await devices.has_twin(other.id)
+    assert not await devices.has_twin(unknown.id)

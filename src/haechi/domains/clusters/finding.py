@@ -3,16 +3,18 @@
 Looked at, in this order: what the Kubernetes API says of the node, from where its agent called, and
 after a while all of the network around the old address. Only the pinned host key says that it is
 the one. A worker is then led home at once (`readdress_node`); a control plane's new address is
-shown, and taken up when somebody says so, since that restarts its part of the API.
+shown, and taken up when somebody says so, since that restarts its part of the API. A host that is a
+node no more and is owed its cleaning is from then on asked at its new address.
 """
 
 import logging
 from typing import Final, Protocol
 
+from haechi.core.access import SYSTEM
 from haechi.core.operations import Operations
 from haechi.core.tasks import Tasks
 from haechi.domains.clusters.context import Context
-from haechi.domains.clusters.model import Member
+from haechi.domains.clusters.model import Member, MemberState
 from haechi.domains.clusters.pauses import Pauses
 from haechi.domains.clusters.readdressing import KIND
 from haechi.domains.clusters.watching import Watching
@@ -25,7 +27,9 @@ SEARCH_AFTER_S: Final = 12.0
 SEARCH_EVERY_S: Final = 60.0
 FIRST_RETRY_S: Final = 30.0
 LAST_RETRY_S: Final = 3600.0
-"""Before a node that could not be led home is tried again: each try is a login on its host."""
+"""Before a node that could not be led home is tried again: each try is a login on its host. Before
+one that is owed its cleaning is looked for again: it may never come.
+"""
 
 
 class Finder(Protocol):
@@ -62,6 +66,10 @@ class Finding:
 
     def away(self, member: Member, away_s: float) -> None:
         """An `AwayHandler` of watching."""
+        if member.state == MemberState.CLEANING:
+            if away_s >= SEARCH_AFTER_S:
+                self.follow(member)
+            return
         now_s = self._c.clock.monotonic()
         device_id = member.device_id
         if device_id in self._busy or now_s - self._looked_s.get(device_id, -1e9) < LOOK_EVERY_S:
@@ -75,6 +83,32 @@ class Finding:
             self._searched_s[device_id] = now_s
         self._busy.add(device_id)
         _ = self._tasks.spawn(device_id, self._look(member, search=search))
+
+    def follow(self, member: Member) -> None:
+        """It is owed its cleaning and could not be cleaned where it was."""
+        if member.device_id in self._busy or self._pauses.lasts(member.device_id):
+            return
+        self._pauses.begin(member.device_id)
+        self._busy.add(member.device_id)
+        _ = self._tasks.spawn(member.device_id, self._follow(member))
+
+    async def _follow(self, member: Member) -> None:
+        c = self._c
+        try:
+            if await self._finder.find(member.device_id, [member.address]) is not None:
+                return
+            if await c.devices.has_twin(member.device_id):
+                log.info("host %s is not looked for: another has its key", member.node_name)
+                return
+            found = await self.look_for(member)
+            if found is not None:
+                await c.devices.readdress(member.device_id, found, by=SYSTEM)
+                await c.change_member(member, address=found)
+                log.info("host %s, to be cleaned, is at %s now", member.node_name, found)
+        except AppError as error:
+            log.info("host %s was not found elsewhere: %s", member.node_name, error)
+        finally:
+            self._busy.discard(member.device_id)
 
     async def look_for(self, member: Member, *, search: bool = True) -> str | None:
         """Where it is now, other than where it was."""

@@ -34,6 +34,11 @@ class InventoryDevices:
         if (await self._devices.get(device_id)).address != address:
             await self._devices.edit(device_id, {"address": address}, by=by)
 
+    async def has_twin(self, device_id: str) -> bool:
+        key = bare_key((await self._devices.get(device_id)).ssh_host_key)
+        known = [one for one in await self._devices.all() if bare_key(one.ssh_host_key) == key]
+        return bool(key) and any(one.id != device_id for one in known)
+
 
 class InventoryLoneHosts:
     """`is_lone`: which devices are used over SSH, without an agent."""

@@ -6,7 +6,7 @@ growing intervals where that fails.
 """
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 from haechi.core.operations import Definition, Operations, Run, Step
@@ -29,8 +29,17 @@ LAST_RETRY_S: Final = 3600.0
 
 
 class Returning:
-    def __init__(self, context: Context, cleaning: Cleaning, operations: Operations) -> None:
+    def __init__(
+        self,
+        context: Context,
+        cleaning: Cleaning,
+        operations: Operations,
+        *,
+        missed: Callable[[Member], None],
+    ) -> None:
+        """`missed` is told of a host that answered and was not cleaned: perhaps it was another."""
         self._c = context
+        self._missed = missed
         self._cleaning = cleaning
         self._operations = operations
         self._pauses = Pauses(context.clock, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S)
@@ -106,6 +115,8 @@ class Returning:
         ended = await self._operations.wait(operation.id)
         if ended.ctx.get("result", {}).get("cleaned"):
             self._pauses.forget(member.device_id)
+        else:
+            self._missed(member)
 
     async def clean_node(self, run: Run) -> None:
         async with self._c.db.read() as tx:

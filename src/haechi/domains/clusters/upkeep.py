@@ -109,7 +109,6 @@ class Upkeep:
         self._renumbering = renumbering.Renumbering(work, clusters.joining, self._restoring)
         self._replacing = Replacing(c, clusters.forming, clusters.leaving)
         self._rewiring = Rewiring(c)
-        self._returning = Returning(c, clusters.cleaning, operations)
         self._neighbours = AskedNeighbours(c.hosts, c.clock)
         self.watching = Watching(
             c, agents=agents, probe=probe, neighbours=self._neighbours, limits=limits
@@ -118,6 +117,7 @@ class Upkeep:
         self._system = SystemWatching(c, self.watching)
         self._announcing = Announcing(c, self.watching, operations)
         self._finding = Finding(c, self.watching, finder, operations)
+        self._returning = Returning(c, clusters.cleaning, operations, missed=self._finding.follow)
         self._duties = Duties(c, self, settings)
         self.watching.on_return += [self._returning.returned, self._finding.returned]
         self.watching.on_away += [self._finding.away]

@@ -270,9 +270,18 @@ class Watching:
         for watched in self._watched.values():
             if watched.member.state == MemberState.READY:
                 self._judge(watched, now_s)
-            elif watched.ssh.answer == "answers":
-                for handler in self.on_return:
-                    handler(watched.member)
+            else:
+                self._await(watched, now_s)
+
+    def _await(self, watched: Watched, now_s: float) -> None:
+        """One that is to be cleaned as soon as it is there."""
+        if watched.ssh.answer == "answers":
+            for handler in self.on_return:
+                handler(watched.member)
+            return
+        heard_s = watched.ssh.last_word_s or watched.began_s or now_s
+        for away in self.on_away:
+            away(watched.member, now_s - heard_s)
 
     def _forgive_own_absence(self, now_s: float) -> None:
         """A server that was busy or stopped has heard nobody: that is nobody's silence."""
