@@ -6,6 +6,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,7 +72,7 @@ servers die in the middle of one here. Without hosts nothing of this kind is ove
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
-    for item in items:
+    for item in (one for one in items if one.path.is_relative_to(Path(__file__).parent)):
         for left in LEFT_TO_COLLECT:
             ignored = f"ignore:Exception ignored in. {left}:pytest.PytestUnraisableExceptionWarning"
             item.add_marker(pytest.mark.filterwarnings(ignored))

@@ -10,6 +10,7 @@ that is closed while its thread still works would keep the file locked, or whoev
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -213,7 +214,8 @@ class _Unlocking(sqlite3.Connection):
     """
 
     def close(self) -> None:
-        self.rollback()
+        with contextlib.suppress(sqlite3.Error):  # a disk that fails; it is closed all the same
+            self.rollback()
         super().close()
 
 

@@ -355,7 +355,7 @@ class FakeReleases:
 class FakeDevices:
     devices: dict[str, ClusterDevice] = field(default_factory=dict)
     machines: dict[str, str] = field(default_factory=dict)
-    twins: set[str] = field(default_factory=set)
+    twins_of: dict[str, list[str]] = field(default_factory=dict)
 
     async def device(self, device_id: str) -> ClusterDevice:
         if device_id not in self.devices:
@@ -370,8 +370,8 @@ class FakeDevices:
         del by
         self.devices[device_id] = replace(self.devices[device_id], address=address)
 
-    async def has_twin(self, device_id: str) -> bool:
-        return device_id in self.twins
+    async def twins(self, device_id: str) -> list[str]:
+        return self.twins_of.get(device_id, [])
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """A node that is at another address: found, led home, and not tried without end."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,10 @@ from haechi.domains.clusters import finding as findings
 from haechi.domains.clusters.finding import Finding
 from haechi.domains.clusters.host.errors import LoginRefused
 from haechi.domains.clusters.host.ports import HostName
+from haechi.domains.clusters.marker import MARKER
 from haechi.domains.clusters.ports import Pod
 from haechi.testing.clock import FakeClock
+from haechi.testing.hosts import FakeFile
 from haechi.testing.upkeep import UpkeepSite
 from haechi.testing.waiting import eventually
 
@@ -99,6 +102,7 @@ async def test_a_host_that_is_owed_its_cleaning_is_looked_for_ever_more_seldom(w
     for _ in range(24):  # two minutes
         await search.look("dev-b")
     assert 1 <= len(world.finder.searched) <= 3
+    world.site.hosts.turn_on("dev-b")
     world.finder.places["dev-b"] = NEW
     await search.clock.advance(findings.LAST_RETRY_S)
     await search.look("dev-b")
@@ -106,16 +110,61 @@ async def test_a_host_that_is_owed_its_cleaning_is_looked_for_ever_more_seldom(w
     assert await search.tries() == []
 
 
-async def test_the_disk_of_one_that_is_owed_its_cleaning_may_live_in_another(world, search):
-    """Registered by itself, perhaps a node again: nothing is cleaned there."""
-    world.site.hosts.turn_off("dev-b")
-    operation = await world.clusters.remove_node(search.cluster_id, "dev-b", by=SYSTEM)
+async def removed_while_off(world, search, device_id):
+    """It is somewhere else now; its address as a member, and as a device."""
+    world.site.hosts.turn_off(device_id)
+    operation = await world.clusters.remove_node(search.cluster_id, device_id, by=SYSTEM)
     await world.ended(operation)
-    before = (await search.member("dev-b")).address
-    world.finder.places["dev-b"] = NEW
-    world.site.devices.twins.add("dev-b")
+    world.site.hosts.turn_on(device_id)
+    world.finder.places[device_id] = NEW
+    return (await search.member(device_id)).address
+
+
+async def places(world, search, device_id):
+    member, device = await search.member(device_id), await world.site.devices.device(device_id)
+    return member.address, device.address
+
+
+async def test_where_another_node_has_its_key_nothing_is_to_be_cleaned(world, search):
+    """Its disk lives in that one now."""
+    before = await removed_while_off(world, search, "dev-b")
+    world.site.devices.twins_of["dev-b"] = ["dev-a"]
     await search.look("dev-b")
-    assert (await search.member("dev-b")).address == before
+    assert await places(world, search, "dev-b") == (before, before)
+
+
+async def test_another_login_on_the_same_host_is_no_other_host(world, search):
+    await removed_while_off(world, search, "dev-b")
+    world.site.host("dev-docker", name="docker")
+    world.site.devices.twins_of["dev-b"] = ["dev-docker"]
+    await search.look("dev-b")
+    assert await places(world, search, "dev-b") == (NEW, NEW)
+
+
+@pytest.mark.parametrize("there", [None, {"device_id": "dev-x"}, {"cluster_id": "clu-x"}])
+async def test_one_that_has_its_key_and_not_what_is_to_be_cleaned_is_not_the_one(
+    world, search, there
+):
+    before = await removed_while_off(world, search, "dev-b")
+    files = world.site.hosts.hosts["dev-b"].files
+    marked = json.loads(files.pop(MARKER).content)
+    if there is not None:
+        files[MARKER] = FakeFile(json.dumps(marked | there).encode())
+    await search.look("dev-b")
+    assert await places(world, search, "dev-b") == (before, before)
+
+
+async def test_an_address_that_was_entered_meanwhile_stays(world, search):
+    before = await removed_while_off(world, search, "dev-b")
+    look = world.finder.search
+
+    async def search_slowly(device_id, near):
+        await world.site.devices.readdress(device_id, "192.0.2.99", by=SYSTEM)
+        return await look(device_id, near)
+
+    world.finder.search = search_slowly
+    await search.look("dev-b")
+    assert await places(world, search, "dev-b") == (before, "192.0.2.99")
 
 
 async def test_one_that_is_where_it_was_stays_there(world, search):

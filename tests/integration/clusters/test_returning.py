@@ -2,12 +2,16 @@
 whole.
 """
 
+import json
+
 import pytest
 
 from haechi.core.access import SYSTEM
 from haechi.domains.clusters.host.errors import HostAway, HostKeyChanged
 from haechi.domains.clusters.host.ports import HostName
+from haechi.domains.clusters.marker import MARKER
 from haechi.domains.clusters.model import MemberState
+from haechi.testing.hosts import FakeFile
 from haechi.testing.upkeep import UpkeepSite
 from haechi.testing.waiting import eventually
 
@@ -108,12 +112,43 @@ async def test_another_host_at_its_old_address_does_not_keep_it_from_being_found
     shell.away = HostKeyChanged(
         host="beta", address=old, expected="SHA256:a", fingerprint="SHA256:b"
     )
+    readdress = world.site.devices.readdress
+
+    async def reaching_it_there(device_id, address, *, by):
+        await readdress(device_id, address, by=by)
+        shell.away = None
+
+    world.site.devices.readdress = reaching_it_there
     await world.upkeep.start()
 
-    async def led():
-        return (await world.site.devices.device("dev-b")).address == NEW
+    async def clean():
+        return (await world.states(cluster_id))["dev-b"] == MemberState.GONE
 
-    await eventually(led)
+    await eventually(clean)
+    assert (await world.site.devices.device("dev-b")).address == NEW
+
+
+async def test_a_host_that_became_another_node_is_not_cleaned(world):
+    """Its disk was put into a machine that joined by itself."""
+    cluster_id = await world.formed()
+    shell = world.site.hosts.hosts["dev-b"]
+    world.site.hosts.turn_off("dev-b")
+    world.probe.vanish(address_of(world, "dev-b"))
+    await world.ended(await world.clusters.remove_node(cluster_id, "dev-b", by=SYSTEM))
+    marked = json.loads(shell.files[MARKER].content) | {"device_id": "dev-x"}
+    shell.files[MARKER] = FakeFile(json.dumps(marked).encode())
+    before = dict(shell.files)
+    world.site.hosts.turn_on("dev-b")
+    world.probe.come_back(address_of(world, "dev-b"))
+    await world.upkeep.start()
+
+    async def refused():
+        found = {one.device_id: one for one in await world.context.members(cluster_id)}
+        return "it says that it is" in found["dev-b"].message
+
+    await eventually(refused)
+    assert (await world.states(cluster_id))["dev-b"] == MemberState.CLEANING
+    assert shell.files == before
 
 
 async def test_a_lost_control_plane_is_said_goodbye_to_when_another_takes_its_place(world):

@@ -78,7 +78,7 @@ def serving(folder, **settings):
     server.start()
     try:
         yield server
-        assert "Traceback" not in server.log, server.log[-3000:]
+        assert not traceback_in(server.log)
     finally:
         server.kill()
 
@@ -263,6 +263,12 @@ class OwnDocker:
                 self.kill()
         run("umount", "-l", str(self.disk), check=False)
         self.island.close()
+
+
+def traceback_in(log):
+    """The first, with what was said before it; nothing where there is none."""
+    at = log.find("Traceback")
+    return log[max(0, at - 500) : at + 4000] if at >= 0 else ""
 
 
 def run(*words, check=True, stdin=""):

@@ -11,7 +11,7 @@ import pytest
 
 from haechi.testing import packages
 
-from .conftest import BASE, Agent, check_texts, ended, run, serving, until
+from .conftest import BASE, Agent, check_texts, ended, run, serving, traceback_in, until
 
 pytestmark = pytest.mark.docker
 
@@ -133,7 +133,7 @@ def site(own_docker, tmp_path_factory):
             for agent in made.agents:
                 agent.stop()
         for agent in made.agents:
-            assert "Traceback" not in agent.log, agent.log[-3000:]
+            assert not traceback_in(agent.log)
 
 
 @pytest.fixture

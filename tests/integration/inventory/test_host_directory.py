@@ -81,8 +81,8 @@ async def test_a_device_whose_key_another_shows_too_has_a_twin(inventory):
     devices = InventoryDevices(inventory)
     await inventory.devices.pin_host_key(edge.id, "ssh-ed25519 AAAA root@edge")
     await inventory.devices.pin_host_key(other.id, "ssh-ed25519 BBBB")
-    assert not await devices.has_twin(edge.id)
+    assert await devices.twins(edge.id) == []
     await inventory.devices.pin_host_key(copy.id, "ssh-ed25519 AAAA")
-    assert await devices.has_twin(edge.id)
-    assert not await devices.has_twin(other.id)
-    assert not await devices.has_twin(unknown.id)
+    assert await devices.twins(edge.id) == [copy.id]
+    assert await devices.twins(other.id) == []
+    assert await devices.twins(unknown.id) == []

@@ -118,8 +118,7 @@ class Links:
             link.end("server_stops", 1012)
         await self._tasks.close()
         await self.desired.close()
-        async with self._db.write() as tx:
-            await self._records.save(tx)
+        await self._records.save(self._db)
 
     def link(self, device_id: str) -> Link:
         """Raises NotConnected."""
@@ -356,8 +355,7 @@ class Links:
     async def _save_forever(self) -> None:
         while True:
             await self._clock.sleep(_SAVE_S)
-            async with self._db.write() as tx:
-                await self._records.save(tx)
+            await self._records.save(self._db)
 
     def tick(self) -> None:
         """Acknowledge, judge everybody; once a second, ping."""

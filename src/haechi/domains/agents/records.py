@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from haechi.core.db import Database
 from haechi.domains.agents import store
 from haechi.domains.agents.clocks import Clocks
 from haechi.domains.agents.model import Presence
@@ -109,8 +110,17 @@ class Records:
                 record.presence, record.reason = "silent", "server_start"
                 record.since_ms = now_ms
 
-    async def save(self, tx: AsyncSession) -> None:
+    async def save(self, db: Database) -> None:
+        """In a transaction of its own; what was not saved is saved the next time."""
         dirty, self._dirty = self._dirty, set()
+        try:
+            async with db.write() as tx:
+                await self._save(tx, dirty)
+        except BaseException:
+            self._dirty |= dirty
+            raise
+
+    async def _save(self, tx: AsyncSession, dirty: set[str]) -> None:
         rows = []
         for device_id in sorted(dirty):
             record = self._records.get(device_id)

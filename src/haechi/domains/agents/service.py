@@ -152,8 +152,7 @@ class Agents:
         record.host_name = body.host_name[:255]
         record.refusal = None
         self._records.touch(device_id)
-        async with self._db.write() as tx:
-            await self._records.save(tx)
+        await self._records.save(self._db)
         log.info("device %s enrolled from %s", device_id, remote)
         return EnrolOut(
             device_id=device_id,

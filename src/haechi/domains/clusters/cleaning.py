@@ -3,16 +3,47 @@
 Used by deleting, leaving and undoing, and for hosts that come back (`returning.py`).
 """
 
+import logging
 from collections.abc import Callable
 
-from haechi.domains.clusters import kubeadm, kubeconfig, proxy, store
+from haechi.domains.clusters import kubeadm, kubeconfig, marker, proxy, store
 from haechi.domains.clusters.context import Context
+from haechi.domains.clusters.errors import NotItsHost
+from haechi.domains.clusters.host import ledger
 from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.model import HostProof, Member, MemberState, api_name
 from haechi.errors import AppError
 
 OnText = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
+async def refuse_others(c: Context, member: Member, *, must_bear: bool = False) -> None:
+    """What was away for long may have become another's: its disk lives in a machine that is a node
+    by itself, or another machine has its key. `must_bear`: something of ours must be there. Raises
+    NotItsHost, HostAway, AppError.
+    """
+    device = await c.devices.device(member.device_id)
+
+    def refused(reason: str) -> NotItsHost:
+        return NotItsHost(address=device.address, node=member.node_name, reason=reason)
+
+    for twin in await c.devices.twins(member.device_id):
+        async with c.db.read() as tx:
+            other = await store.membership(tx, twin)
+        if other is not None and other.state != MemberState.CLEANING:
+            raise refused(f"{other.node_name} of cluster {other.cluster_id} has its host key")
+
+    async def look(shell: Shell) -> None:
+        found = await marker.read(shell)
+        if found is None:
+            if must_bear and await ledger.read(shell) is None:
+                raise refused("nothing of haechi is there")
+        elif (found.cluster_id, found.device_id) != (member.cluster_id, member.device_id):
+            raise refused(f"it says that it is {found.node_name} of cluster {found.cluster_id}")
+
+    await c.on_host(member.device_id, look, log=log.debug, away_s=0)
 
 
 class Cleaning:

@@ -54,6 +54,20 @@ class HostBusy(Conflict):
     )
 
 
+class NotItsHost(Conflict):
+    code = "clusters.not_its_host"
+    detail = Text(
+        "{address}의 호스트는 정리할 노드 '{node}'이(가) 아닌 것 같습니다: {reason}",
+        "The host at {address} seems not to be the one that was node '{node}': {reason}",
+    )
+    remedy = Text(
+        "아무것도 건드리지 않았습니다. 그 노드의 디스크를 다른 장치로 옮겼다면 그대로 두고, 아니면 "
+        "장치의 주소를 바로잡으세요.",
+        "Nothing was touched. If that node's disk lives in another device now, leave it as it is; "
+        "otherwise correct the device's address.",
+    )
+
+
 class ClusterNotReady(Conflict):
     code = "clusters.not_ready"
     detail = Text(

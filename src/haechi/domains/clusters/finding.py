@@ -7,12 +7,14 @@ shown, and taken up when somebody says so, since that restarts its part of the A
 node no more and is owed its cleaning is from then on asked at its new address.
 """
 
+import asyncio
 import logging
 from typing import Final, Protocol
 
 from haechi.core.access import SYSTEM
 from haechi.core.operations import Operations
 from haechi.core.tasks import Tasks
+from haechi.domains.clusters.cleaning import refuse_others
 from haechi.domains.clusters.context import Context
 from haechi.domains.clusters.model import Member, MemberState
 from haechi.domains.clusters.pauses import Pauses
@@ -53,6 +55,8 @@ class Finding:
         self._searched_s: dict[str, float] = {}
         self._busy: set[str] = set()
         self._pauses = Pauses(context.clock, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S)
+        self._owed = Pauses(context.clock, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S)
+        self._turn = asyncio.Lock()
         self._tasks = Tasks("finding")
         self.found: dict[str, str] = {}
         """Device → the address at which it is now, where that is not its recorded one."""
@@ -86,29 +90,43 @@ class Finding:
 
     def follow(self, member: Member) -> None:
         """It is owed its cleaning and could not be cleaned where it was."""
-        if member.device_id in self._busy or self._pauses.lasts(member.device_id):
+        if member.device_id in self._busy or self._owed.lasts(member.device_id):
             return
-        self._pauses.begin(member.device_id)
         self._busy.add(member.device_id)
         _ = self._tasks.spawn(member.device_id, self._follow(member))
 
     async def _follow(self, member: Member) -> None:
-        c = self._c
+        c, device_id = self._c, member.device_id
         try:
-            if await self._finder.find(member.device_id, [member.address]) is not None:
-                return
-            if await c.devices.has_twin(member.device_id):
-                log.info("host %s is not looked for: another has its key", member.node_name)
-                return
-            found = await self.look_for(member)
-            if found is not None:
-                await c.devices.readdress(member.device_id, found, by=SYSTEM)
-                await c.change_member(member, address=found)
-                log.info("host %s, to be cleaned, is at %s now", member.node_name, found)
+            async with self._turn:  # where a whole site is dark, one network scan at a time
+                self._owed.begin(device_id)
+                before = (await c.devices.device(device_id)).address
+                found = await self._elsewhere(member)
+                # It may have been edited meanwhile.
+                if found is None or (await c.devices.device(device_id)).address != before:
+                    return
+                await self._ask_there(member, found, before or member.address)
+            self._owed.forget(device_id)
+            log.info("host %s, to be cleaned, is at %s now", member.node_name, found)
         except AppError as error:
             log.info("host %s was not found elsewhere: %s", member.node_name, error)
         finally:
-            self._busy.discard(member.device_id)
+            self._busy.discard(device_id)
+
+    async def _elsewhere(self, member: Member) -> str | None:
+        still = await self._finder.find(member.device_id, [member.address])
+        return None if still else await self.look_for(member)
+
+    async def _ask_there(self, member: Member, address: str, before: str) -> None:
+        """From now on, if it bears what is to be cleaned: a key may be that of many machines."""
+        c = self._c
+        await c.devices.readdress(member.device_id, address, by=SYSTEM)
+        try:
+            await refuse_others(c, member, must_bear=True)
+        except AppError:
+            await c.devices.readdress(member.device_id, before, by=SYSTEM)
+            raise
+        await c.change_member(member, address=address)
 
     async def look_for(self, member: Member, *, search: bool = True) -> str | None:
         """Where it is now, other than where it was."""

@@ -34,10 +34,13 @@ class InventoryDevices:
         if (await self._devices.get(device_id)).address != address:
             await self._devices.edit(device_id, {"address": address}, by=by)
 
-    async def has_twin(self, device_id: str) -> bool:
+    async def twins(self, device_id: str) -> list[str]:
         key = bare_key((await self._devices.get(device_id)).ssh_host_key)
-        known = [one for one in await self._devices.all() if bare_key(one.ssh_host_key) == key]
-        return bool(key) and any(one.id != device_id for one in known)
+        return [
+            one.id
+            for one in await self._devices.all()
+            if key and bare_key(one.ssh_host_key) == key and one.id != device_id
+        ]
 
 
 class InventoryLoneHosts:

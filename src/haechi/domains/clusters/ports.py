@@ -191,9 +191,9 @@ class Devices(Protocol):
     async def readdress(self, device_id: str, address: str, *, by: Principal) -> None:
         """Its address from now on; nothing where it is that one already."""
 
-    async def has_twin(self, device_id: str) -> bool:
-        """Another device is registered with the same host key: its disk, or a copy of it, may be in
-        that one now.
+    async def twins(self, device_id: str) -> list[str]:
+        """Other devices with the same host key: logins on the same host, or one in which its disk,
+        or a copy of it, is now.
         """
 
 

@@ -12,8 +12,9 @@ from typing import Final
 from haechi.core.operations import Definition, Operations, Run, Step
 from haechi.core.tasks import Tasks
 from haechi.domains.clusters import proxy, store
-from haechi.domains.clusters.cleaning import Cleaning
+from haechi.domains.clusters.cleaning import Cleaning, refuse_others
 from haechi.domains.clusters.context import Context
+from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.leaving import leave_hooks
 from haechi.domains.clusters.model import ClusterState, Member, MemberState
@@ -66,7 +67,7 @@ class Returning:
         if member.device_id in self._busy:
             return
         if member.state == MemberState.CLEANING:
-            if self._pauses.lasts(member.device_id):
+            if self._pauses.lasts(_place(member)):
                 return
             work = self._begin_cleaning(member)
         else:
@@ -102,7 +103,7 @@ class Returning:
     async def _begin_cleaning(self, member: Member) -> None:
         if await self._operations.active_on(member.cluster_id) is not None:
             return
-        self._pauses.begin(member.device_id)
+        self._pauses.begin(_place(member))
         try:
             operation = await self._operations.start(
                 KIND,
@@ -114,7 +115,7 @@ class Returning:
             return
         ended = await self._operations.wait(operation.id)
         if ended.ctx.get("result", {}).get("cleaned"):
-            self._pauses.forget(member.device_id)
+            self._pauses.forget(_place(member))
         else:
             self._missed(member)
 
@@ -122,13 +123,25 @@ class Returning:
         async with self._c.db.read() as tx:
             member = await store.member(tx, run.ctx["cluster_id"], run.subject)
         cleaned = member.state == MemberState.GONE
-        if member.state == MemberState.CLEANING:
+        if member.state == MemberState.CLEANING and await self._is_its(member, run.log):
             # While it was away nobody could take back there what its hooks had laid.
             await leave_hooks(self._c, member, run.log)
             cleaned = await self._cleaning.clean(member, run.log)
         if cleaned:
             await self._forget_node(member, run.log)
         run.ctx["result"] = {"device_id": run.subject, "cleaned": cleaned}
+
+    async def _is_its(self, member: Member, note: OnText) -> bool:
+        try:
+            await refuse_others(self._c, member)
+        except HostAway as error:
+            await self._cleaning.postpone(member, note, error)
+            return False
+        except AppError as error:
+            note(f"!! not cleaned: {error}")
+            await self._c.change_member(member, MemberState.CLEANING, error=error)
+            return False
+        return True
 
     async def _forget_node(self, member: Member, note: OnText) -> None:
         """Its kubelet registered itself anew as soon as the host was on, before it was cleaned."""
@@ -142,3 +155,8 @@ class Returning:
                 await kube.delete_node(member.node_name)
         except AppError as error:
             note(f"node {member.node_name} was not taken out of Kubernetes again: {error}")
+
+
+def _place(member: Member) -> str:
+    """At another address it is tried at once."""
+    return f"{member.device_id} {member.address}"

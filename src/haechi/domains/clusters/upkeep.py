@@ -153,11 +153,11 @@ class Upkeep:
 
     async def close(self) -> None:
         await self._duties.close()
-        await self._finding.close()
+        await self.watching.close()  # first of those that it tells
         await self._returning.close()
+        await self._finding.close()
         await self._announcing.close()
         await self._system.close()
-        await self.watching.close()
         await self._neighbours.close()
 
     # --- looking
