@@ -77,6 +77,22 @@ def move(world, device_id):
     shell.on("systemctl restart kubelet", do=tell)
 
 
+async def removed_while_off(world, search, device_id):
+    """Its address as a member."""
+    world.site.hosts.turn_off(device_id)
+    operation = await world.clusters.remove_node(search.cluster_id, device_id, by=SYSTEM)
+    await world.ended(operation)
+    return (await search.member(device_id)).address
+
+
+async def removed_and_moved(world, search, device_id):
+    """It is back, and somewhere else."""
+    before = await removed_while_off(world, search, device_id)
+    world.site.hosts.turn_on(device_id)
+    world.finder.places[device_id] = NEW
+    return before
+
+
 async def test_a_worker_is_led_home_at_once(world, search):
     move(world, "dev-a")
     await search.look("dev-a")
@@ -96,9 +112,7 @@ async def test_the_whole_network_is_searched_only_after_a_while_and_seldom(world
 
 async def test_a_host_that_is_owed_its_cleaning_is_looked_for_ever_more_seldom(world, search):
     """It may have been thrown away."""
-    world.site.hosts.turn_off("dev-b")
-    operation = await world.clusters.remove_node(search.cluster_id, "dev-b", by=SYSTEM)
-    await world.ended(operation)
+    await removed_while_off(world, search, "dev-b")
     for _ in range(24):  # two minutes
         await search.look("dev-b")
     assert 1 <= len(world.finder.searched) <= 3
@@ -110,16 +124,6 @@ async def test_a_host_that_is_owed_its_cleaning_is_looked_for_ever_more_seldom(w
     assert await search.tries() == []
 
 
-async def removed_while_off(world, search, device_id):
-    """It is somewhere else now; its address as a member, and as a device."""
-    world.site.hosts.turn_off(device_id)
-    operation = await world.clusters.remove_node(search.cluster_id, device_id, by=SYSTEM)
-    await world.ended(operation)
-    world.site.hosts.turn_on(device_id)
-    world.finder.places[device_id] = NEW
-    return (await search.member(device_id)).address
-
-
 async def places(world, search, device_id):
     member, device = await search.member(device_id), await world.site.devices.device(device_id)
     return member.address, device.address
@@ -127,14 +131,14 @@ async def places(world, search, device_id):
 
 async def test_where_another_node_has_its_key_nothing_is_to_be_cleaned(world, search):
     """Its disk lives in that one now."""
-    before = await removed_while_off(world, search, "dev-b")
+    before = await removed_and_moved(world, search, "dev-b")
     world.site.devices.twins_of["dev-b"] = ["dev-a"]
     await search.look("dev-b")
     assert await places(world, search, "dev-b") == (before, before)
 
 
 async def test_another_login_on_the_same_host_is_no_other_host(world, search):
-    await removed_while_off(world, search, "dev-b")
+    await removed_and_moved(world, search, "dev-b")
     world.site.host("dev-docker", name="docker")
     world.site.devices.twins_of["dev-b"] = ["dev-docker"]
     await search.look("dev-b")
@@ -145,7 +149,7 @@ async def test_another_login_on_the_same_host_is_no_other_host(world, search):
 async def test_one_that_has_its_key_and_not_what_is_to_be_cleaned_is_not_the_one(
     world, search, there
 ):
-    before = await removed_while_off(world, search, "dev-b")
+    before = await removed_and_moved(world, search, "dev-b")
     files = world.site.hosts.hosts["dev-b"].files
     marked = json.loads(files.pop(MARKER).content)
     if there is not None:
@@ -155,7 +159,7 @@ async def test_one_that_has_its_key_and_not_what_is_to_be_cleaned_is_not_the_one
 
 
 async def test_an_address_that_was_entered_meanwhile_stays(world, search):
-    before = await removed_while_off(world, search, "dev-b")
+    before = await removed_and_moved(world, search, "dev-b")
     look = world.finder.search
 
     async def search_slowly(device_id, near):
@@ -169,14 +173,11 @@ async def test_an_address_that_was_entered_meanwhile_stays(world, search):
 
 async def test_one_that_is_where_it_was_stays_there(world, search):
     """It is only not clean yet."""
-    world.site.hosts.turn_off("dev-b")
-    operation = await world.clusters.remove_node(search.cluster_id, "dev-b", by=SYSTEM)
-    await world.ended(operation)
-    member = await search.member("dev-b")
-    world.finder.places["dev-b"] = member.address
+    before = await removed_while_off(world, search, "dev-b")
+    world.finder.places["dev-b"] = before
     await search.look("dev-b")
     assert world.finder.searched == []
-    assert (await search.member("dev-b")).address == member.address
+    assert (await search.member("dev-b")).address == before
 
 
 async def test_a_control_planes_address_is_shown_and_left_to_the_operator(world, search):

@@ -46,6 +46,19 @@ def address_of(world, device_id):
     return world.site.hosts.hosts[device_id].host.address
 
 
+async def removed_while_off(world, cluster_id, device_id):
+    world.site.hosts.turn_off(device_id)
+    world.probe.vanish(address_of(world, device_id))
+    await world.ended(await world.clusters.remove_node(cluster_id, device_id, by=SYSTEM))
+
+
+def move(world, device_id):
+    """Where it comes back."""
+    shell = world.site.hosts.hosts[device_id]
+    shell.host = HostName(device_id, shell.host.name, NEW)
+    world.finder.places[device_id] = NEW
+
+
 async def test_what_was_laid_last_is_taken_back_first_and_once_where_the_host_is_away(world, hooks):
     cluster_id = await world.formed()
     first, second = hooks
@@ -64,9 +77,7 @@ async def test_what_was_laid_last_is_taken_back_first_and_once_where_the_host_is
 async def test_a_host_that_is_back_is_rid_of_what_hooks_had_laid(world, hooks):
     cluster_id = await world.formed()
     shell = world.site.hosts.hosts["dev-b"]
-    world.site.hosts.turn_off("dev-b")
-    world.probe.vanish(address_of(world, "dev-b"))
-    await world.ended(await world.clusters.remove_node(cluster_id, "dev-b", by=SYSTEM))
+    await removed_while_off(world, cluster_id, "dev-b")
     assert {one.path for one in hooks} <= set(shell.files)
     await world.upkeep.start()
     world.site.hosts.turn_on("dev-b")
@@ -79,19 +90,10 @@ async def test_a_host_that_is_back_is_rid_of_what_hooks_had_laid(world, hooks):
     assert not {one.path for one in hooks} & set(shell.files)
 
 
-async def removed_while_off(world, cluster_id, device_id):
-    """And with another address when it comes back."""
-    world.site.hosts.turn_off(device_id)
-    world.probe.vanish(address_of(world, device_id))
-    await world.ended(await world.clusters.remove_node(cluster_id, device_id, by=SYSTEM))
-    shell = world.site.hosts.hosts[device_id]
-    shell.host = HostName(device_id, shell.host.name, NEW)
-    world.finder.places[device_id] = NEW
-
-
 async def test_a_host_that_is_owed_its_cleaning_is_found_under_another_address(world):
     cluster_id = await world.formed()
     await removed_while_off(world, cluster_id, "dev-b")
+    move(world, "dev-b")
     await world.upkeep.start()
     world.site.hosts.turn_on("dev-b")
 
@@ -107,6 +109,7 @@ async def test_another_host_at_its_old_address_does_not_keep_it_from_being_found
     cluster_id = await world.formed()
     old = address_of(world, "dev-b")
     await removed_while_off(world, cluster_id, "dev-b")
+    move(world, "dev-b")
     world.probe.come_back(old)
     shell = world.site.hosts.hosts["dev-b"]
     shell.away = HostKeyChanged(
@@ -132,9 +135,7 @@ async def test_a_host_that_became_another_node_is_not_cleaned(world):
     """Its disk was put into a machine that joined by itself."""
     cluster_id = await world.formed()
     shell = world.site.hosts.hosts["dev-b"]
-    world.site.hosts.turn_off("dev-b")
-    world.probe.vanish(address_of(world, "dev-b"))
-    await world.ended(await world.clusters.remove_node(cluster_id, "dev-b", by=SYSTEM))
+    await removed_while_off(world, cluster_id, "dev-b")
     marked = json.loads(shell.files[MARKER].content) | {"device_id": "dev-x"}
     shell.files[MARKER] = FakeFile(json.dumps(marked).encode())
     before = dict(shell.files)

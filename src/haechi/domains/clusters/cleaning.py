@@ -4,7 +4,7 @@ Used by deleting, leaving and undoing, and for hosts that come back (`returning.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from haechi.domains.clusters import kubeadm, kubeconfig, marker, proxy, store
 from haechi.domains.clusters.context import Context
@@ -63,19 +63,32 @@ class Cleaning:
         whole, is recorded as `cleaning`: False. `has_left`: `leave` was done already.
         """
         c = self._c
-        try:
+
+        async def work() -> None:
             if not has_left:
                 await self.leave(member, log, away_s=away_s)
             await self._restore(member, log, away_s=away_s)
-        except HostAway as error:
-            await self.postpone(member, log, error)
-            return False
-        except AppError as error:
-            log(f"!! not cleaned whole: {error}")
-            await c.change_member(member, MemberState.CLEANING, error=error)
+
+        if not await self._done(work(), member, log):
             return False
         await c.change_member(member, then, left_at=c.clock.now(), observed={})
         return True
+
+    async def may_begin(self, member: Member, log: OnText) -> bool:
+        """A host that was away is nobody else by now; what hinders is recorded as in `clean`."""
+        return await self._done(refuse_others(self._c, member), member, log)
+
+    async def _done(self, work: Awaitable[None], member: Member, log: OnText) -> bool:
+        try:
+            await work
+        except HostAway as error:
+            await self.postpone(member, log, error)
+        except AppError as error:
+            log(f"!! not cleaned whole: {error}")
+            await self._c.change_member(member, MemberState.CLEANING, error=error)
+        else:
+            return True
+        return False
 
     async def postpone(self, member: Member, log: OnText, error: HostAway) -> None:
         log(f"not reached, cleaned when it is seen again: {error}")

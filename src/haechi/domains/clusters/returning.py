@@ -12,9 +12,8 @@ from typing import Final
 from haechi.core.operations import Definition, Operations, Run, Step
 from haechi.core.tasks import Tasks
 from haechi.domains.clusters import proxy, store
-from haechi.domains.clusters.cleaning import Cleaning, refuse_others
+from haechi.domains.clusters.cleaning import Cleaning
 from haechi.domains.clusters.context import Context
-from haechi.domains.clusters.host.errors import HostAway
 from haechi.domains.clusters.host.ports import Shell
 from haechi.domains.clusters.leaving import leave_hooks
 from haechi.domains.clusters.model import ClusterState, Member, MemberState
@@ -123,25 +122,14 @@ class Returning:
         async with self._c.db.read() as tx:
             member = await store.member(tx, run.ctx["cluster_id"], run.subject)
         cleaned = member.state == MemberState.GONE
-        if member.state == MemberState.CLEANING and await self._is_its(member, run.log):
+        owed = member.state == MemberState.CLEANING
+        if owed and await self._cleaning.may_begin(member, run.log):
             # While it was away nobody could take back there what its hooks had laid.
             await leave_hooks(self._c, member, run.log)
             cleaned = await self._cleaning.clean(member, run.log)
         if cleaned:
             await self._forget_node(member, run.log)
         run.ctx["result"] = {"device_id": run.subject, "cleaned": cleaned}
-
-    async def _is_its(self, member: Member, note: OnText) -> bool:
-        try:
-            await refuse_others(self._c, member)
-        except HostAway as error:
-            await self._cleaning.postpone(member, note, error)
-            return False
-        except AppError as error:
-            note(f"!! not cleaned: {error}")
-            await self._c.change_member(member, MemberState.CLEANING, error=error)
-            return False
-        return True
 
     async def _forget_node(self, member: Member, note: OnText) -> None:
         """Its kubelet registered itself anew as soon as the host was on, before it was cleaned."""
